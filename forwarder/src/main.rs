@@ -1,0 +1,2 @@
+//! forwarder
+fn main() {}
