@@ -1,1 +1,3 @@
-//! aggregator
+//! Receives what the forwarders send, queues it durably, turns records into documents and delivers them.
+
+pub mod document;
