@@ -1,1 +1,3 @@
 //! forwarder
+
+pub mod cut;
