@@ -1,3 +1,4 @@
 //! forwarder
 
+pub mod checkpoint;
 pub mod cut;
