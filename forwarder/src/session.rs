@@ -319,7 +319,7 @@ impl Session {
     fn refused(&mut self, refuse: &Refuse) -> Option<Ended> {
         let reason = refuse.reason();
         self.metrics.refused(reason);
-        let Some(sent) = self.unacknowledged.get_mut(&refuse.number) else { return None };
+        let sent = self.unacknowledged.get_mut(&refuse.number)?;
         sent.outstanding_since = None;
         let wait = Duration::from_millis(u64::from(refuse.retry_ms));
         let expected = matches!(reason, RefuseReason::Busy | RefuseReason::NoCredit);

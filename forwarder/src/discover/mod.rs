@@ -181,11 +181,10 @@ impl Discovery {
                     // Known before its children, so that a child can ask.
                     self.known.entry(directory.clone()).or_insert(0);
                     for name in names {
-                        if let Some(child) = child(directory, &name) {
-                            if !self.known.contains_key(&child) {
+                        if let Some(child) = child(directory, &name)
+                            && !self.known.contains_key(&child) {
                                 self.look(child);
                             }
-                        }
                     }
                     true
                 }

@@ -53,13 +53,11 @@ impl Flight {
     /// Notes acknowledgements, in any order, and gives the points that everything before is acknowledged up to.
     pub(super) fn land(&mut self, numbers: &[u64]) -> BTreeMap<usize, Point> {
         for number in numbers {
-            if let Ok(index) = self.batches.binary_search_by_key(number, |batch| batch.number) {
-                if let Some(batch) = self.batches.get_mut(index) {
-                    if !std::mem::replace(&mut batch.acknowledged, true) {
+            if let Ok(index) = self.batches.binary_search_by_key(number, |batch| batch.number)
+                && let Some(batch) = self.batches.get_mut(index)
+                    && !std::mem::replace(&mut batch.acknowledged, true) {
                         self.bytes -= batch.bytes;
                     }
-                }
-            }
         }
         let mut reached = BTreeMap::new();
         while self.batches.front().is_some_and(|batch| batch.acknowledged) {

@@ -105,10 +105,10 @@ impl SourceTail {
     /// Notices what was written to files that were passed.
     pub(super) fn look_at_passed(&mut self) {
         for file in self.files.iter_mut().filter(|file| file.passed) {
-            if let Content::Plain(handle) = &file.content {
-                if let Ok(stat) = identity::stat(handle) {
-                    file.seen_size(stat.size);
-                }
+            if let Content::Plain(handle) = &file.content
+                && let Ok(stat) = identity::stat(handle)
+            {
+                file.seen_size(stat.size);
             }
         }
     }
@@ -183,10 +183,9 @@ impl SourceTail {
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
     pub(super) fn needs_attention(&self) -> bool {
         let waiting = |file: &TailedFile| {
-            (file.passed && (file.is_open() || file.gone)) || file.gone || file.id.is_none()
+            file.gone || file.id.is_none() || (file.passed && file.is_open())
         };
-        self.files.len() > 1 && self.files.iter().any(|file| file.passed && file.is_open())
-            || self.files.iter().any(waiting)
+        self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()
     }

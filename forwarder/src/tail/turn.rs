@@ -168,7 +168,8 @@ impl Tailer {
         }
         let salted = file.salt > 0;
         file.id = Some(id);
-        if (host || salted) && !self.journal(index) && host {
+        let written = !(host || salted) || self.journal(index);
+        if host && !written {
             // It must be the same after a restart, and nobody can derive it again.
             if let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) {
                 file.id = None;
