@@ -1,3 +1,5 @@
 //! Receives what the forwarders send, queues it durably, turns records into documents and delivers them.
 
+pub mod decode;
 pub mod document;
+pub mod enrich;
