@@ -3,3 +3,4 @@
 pub mod decode;
 pub mod document;
 pub mod enrich;
+pub mod ingest;
