@@ -22,7 +22,7 @@ enum Command {
     /// Forwarder, aggregator and store in one process.
     Standalone(standalone::Arguments),
     /// Search what was indexed.
-    Search(search::command::Args),
+    Search(search::command::SearchArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,14 +49,13 @@ fn main() -> ExitCode {
     };
     match command_line.command {
         Command::Standalone(arguments) => runtime.block_on(run_standalone(arguments)),
-        Command::Search(arguments) => runtime.block_on(search::command::run(arguments)),
+        Command::Search(arguments) => search::command::run(&arguments),
     }
 }
 
 async fn run_standalone(arguments: standalone::Arguments) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let (terminate, interrupt) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
         eprintln!("naru-aggregator: signals cannot be received");
         return ExitCode::from(FAILED);

@@ -33,7 +33,7 @@ impl Metrics {
             self.failures.clone(),
         );
         for outcome in ["indexed", "duplicate", "dead_letter"] {
-            self.documents.get_or_create(&Outcome { outcome });
+            self.documents.get_or_create(&Outcome { outcome }).inc_by(0);
         }
     }
 

@@ -127,9 +127,9 @@ impl Delivery {
                     break;
                 }
             }
-            let wait = self.open_since.map_or(COMMIT_INTERVAL, |since| {
-                COMMIT_INTERVAL.saturating_sub(since.elapsed())
-            });
+            let wait = self
+                .open_since
+                .map_or(COMMIT_INTERVAL, |since| COMMIT_INTERVAL.saturating_sub(since.elapsed()));
             let lease = self.reader.next(wait);
             let idle = lease.is_none();
             let result = lease.map_or(Ok(()), |lease| self.take(lease));
@@ -249,9 +249,9 @@ impl Delivery {
 
     /// Gives everything back that is not durable, and waits.
     fn failed(&mut self, error: &DeliverError) {
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(%error, cause, "delivery failed; the queue holds what waits");
-        self.trouble.set(Some(format!("{error}: {cause}")));
+        let reason = sentence(error);
+        tracing::error!(reason, "delivery failed; the queue holds what waits");
+        self.trouble.set(Some(reason));
         self.metrics.failures.inc();
         self.open.clear();
         self.open_since = None;
@@ -263,6 +263,12 @@ impl Delivery {
             store.commit().ok();
         }
     }
+}
+
+/// An error and its causes in one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn letter(document: &Document<'_>, raw: &[u8], stored: &StoredBatch, reason: String) -> Letter {

@@ -122,7 +122,8 @@ fn web(count: u64) -> (&'static str, String) {
 }
 
 fn orders(count: u64) -> (&'static str, String) {
-    let message = pick(&["주문 완료", "주문이 접수되었습니다", "재고 확인", "order shipped"], count);
+    let message =
+        pick(&["주문 완료", "주문이 접수되었습니다", "재고 확인", "order shipped"], count);
     let level = pick(&["info", "info", "info", "warn"], count + 3).unwrap_or("info");
     let line = format!(
         r#"{{"level":"{level}","msg":"{}","order":{},"ms":{}}}"#,

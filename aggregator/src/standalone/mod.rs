@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::deliver::{self, Delivery, Destination, Trouble};
-use crate::ingest::{self, Intake, IntakeResult};
+use crate::ingest::{self, IngestConfig, Intake, IntakeResult};
 use crate::queue::{AppendError, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
 use crate::search::backend::Backend;
 use crate::store::{Store, StoreConfig};
@@ -205,10 +205,8 @@ impl Stages {
             retention_max_bytes: STORE_MAX_BYTES,
             retention_max_age: None,
         })?);
-        let letters = Letters::open(LettersConfig::new(
-            data_dir.join("dead-letters"),
-            LETTERS_MAX_BYTES,
-        ))?;
+        let letters =
+            Letters::open(LettersConfig::new(data_dir.join("dead-letters"), LETTERS_MAX_BYTES))?;
         let metrics = deliver::Metrics::default();
         metrics.register(registry.sub_registry_with_prefix("naru_aggregator"));
         let trouble = Trouble::default();
@@ -218,8 +216,7 @@ impl Stages {
         };
         let reader = queue.reader().ok_or(StandaloneError::StageEnded("queue"))?;
         let key = ClusterKey::of(CLUSTER);
-        let delivery =
-            Delivery::new(reader, key, destination, letters, metrics, trouble.clone());
+        let delivery = Delivery::new(reader, key, destination, letters, metrics, trouble.clone());
         let stop_delivery = Arc::new(AtomicBool::new(false));
         let (done, ended) = oneshot::channel();
         let stop = Arc::clone(&stop_delivery);
@@ -246,16 +243,15 @@ impl Stages {
     ) -> Result<Serving, StandaloneError> {
         let (intake, waiting) = mpsc::channel(INTAKE);
         tokio::spawn(append_all(waiting, Arc::clone(&self.queue)));
-        let metrics = ingest::Metrics::default();
-        metrics.register(registry.sub_registry_with_prefix("naru_aggregator"));
-        let service = ingest::Service::new(ingest::Config::new(CLUSTER), intake, metrics);
+        let metrics = ingest::Metrics::register(registry);
+        let service = ingest::Service::new(IngestConfig::new(CLUSTER), intake, metrics);
         let address = local_address(&listener)?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async {
                 stopped.await.ok();
             };
-            if let Err(error) = ingest::serve(listener, service, stopped).await {
+            if let Err(error) = service.serve(listener, stopped).await {
                 tracing::error!(%error, "receiving ended");
             }
         });
@@ -341,7 +337,9 @@ async fn append_all(mut waiting: mpsc::Receiver<Intake>, queue: Arc<Queue>) {
                     let retry_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
                     IntakeResult::Busy { retry_ms }
                 }
-                Err(error @ (AppendError::TooLarge | AppendError::Commit(_) | AppendError::Closed)) => {
+                Err(
+                    error @ (AppendError::TooLarge | AppendError::Commit(_) | AppendError::Closed),
+                ) => {
                     tracing::error!(%error, "a batch could not be queued; it is not acknowledged");
                     IntakeResult::Busy { retry_ms: 1000 }
                 }
@@ -372,9 +370,8 @@ fn inputs(arguments: &Arguments, data_dir: &Path) -> Result<Inputs, StandaloneEr
     let texts = if chosen { &arguments.files[..] } else { &defaults[..] };
     let files = texts.iter().map(|text| {
         let path = absolute(Path::new(text))?;
-        HostPattern::new(&path.to_string_lossy()).map_err(|error| {
-            StandaloneError::Argument(format!("--files {text:?}: {}", error.msg))
-        })
+        HostPattern::new(&path.to_string_lossy())
+            .map_err(|error| StandaloneError::Argument(format!("--files {text:?}: {}", error.msg)))
     });
     Ok(Inputs { pods_dir, files: files.collect::<Result<_, _>>()? })
 }
@@ -399,9 +396,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Standal
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StandaloneError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StandaloneError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StandaloneError::Listen { address, source })
 }
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, StandaloneError> {
