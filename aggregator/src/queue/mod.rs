@@ -7,7 +7,7 @@
 //! disk back, and because damage then stays within 64 MB. A *commit* writes an *entry*: the batches
 //! that waited, still compressed, in one or several sled values of at most a quarter of sled's I/O
 //! buffer. One thread commits (`committer`, `writer`, `segment`), one reads (`reader`, `source`),
-//! one keeps the cursor and the disk in order (`keeper`).
+//! one keeps the cursor and the disk in order (`keeper`). Dead letters lie in a second chain (`side`).
 //!
 //! # On the disk
 //!
@@ -52,12 +52,14 @@ mod intake;
 mod keeper;
 mod layout;
 mod leases;
+mod letter;
 mod manifest;
 mod part;
 mod reader;
 mod recover;
 mod scan;
 mod segment;
+mod side;
 mod source;
 mod writer;
 
@@ -82,9 +84,11 @@ pub use config::QueueConfig;
 pub use config::{SyncMode, Tuning};
 pub use entry::{Metadata, Sequence, StoredBatch};
 pub use intake::Full;
+pub use letter::Letter;
 pub use reader::{Lease, Reader};
 pub use recover::TornTail;
 pub use segment::StorageError;
+pub use side::{LetterError, LetterStats, Letters, LettersConfig};
 
 use chain::{Chain, locked};
 use committer::{Committer, Request, WAITING_MAX_BATCHES};
@@ -219,10 +223,7 @@ impl Queue {
             }
             other => other,
         };
-        result.map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked { dir: config.dir },
-            _ => OpenError::Io { dir: config.dir, source },
-        })
+        result.map_err(|source| OpenError::of(config.dir, source))
     }
 
     fn open_with(config: &QueueConfig) -> io::Result<(Self, Opened)> {
@@ -312,6 +313,15 @@ impl Queue {
     pub fn close(&self) {
         let Some(running) = locked(&self.running).take() else { return };
         running.stop(&self.shared.leases);
+    }
+}
+
+impl OpenError {
+    fn of(dir: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::WouldBlock => Self::Locked { dir },
+            _ => Self::Io { dir, source },
+        }
     }
 }
 

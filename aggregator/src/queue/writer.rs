@@ -16,6 +16,7 @@ use super::part::{self, HEADER_BYTES, Header, Kind};
 use super::segment::{Segment, StorageError, disk_bytes, max_value_bytes};
 
 /// The only writer of a chain.
+#[derive(Debug)]
 pub(super) struct Writer {
     chain: Arc<Chain>,
     limits: SegmentLimits,
@@ -25,6 +26,7 @@ pub(super) struct Writer {
     scratch: Vec<u8>,
 }
 
+#[derive(Debug)]
 struct Current {
     live: Arc<Live>,
     dir: PathBuf,
