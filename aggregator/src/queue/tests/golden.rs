@@ -69,6 +69,26 @@ fn entry_in_two_parts() {
 }
 
 #[test]
+fn letter() {
+    let letter = Letter {
+        record: Bytes::from_static(b"2026-11-22T16:00:00Z stdout F {\"user\": 1}\n"),
+        node: "node-1".into(),
+        file_id: *b"file-id-12-b",
+        offset: 1_234_567,
+        index: "logstash-2026.11.22".into(),
+        document_id: "AZq9zQAAAAAAAAAAAAAA".into(),
+        reason: "mapper_parsing_exception: 주문".into(),
+        attempts: 2,
+        first_ms: 1_795_363_200_456,
+        last_ms: 1_795_363_201_000,
+    };
+    let mut body = Vec::new();
+    letter.encode(&mut body);
+    golden("letter-v1.bin", &body);
+    assert_eq!(Letter::decode_all(&body.into()), Some(vec![letter]));
+}
+
+#[test]
 fn small_files() {
     let dir = tempfile::tempdir().unwrap();
     let identity =
