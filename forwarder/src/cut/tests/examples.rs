@@ -1,0 +1,1 @@
+//! The borders of cutting, by example, and with the contract's own caps.
