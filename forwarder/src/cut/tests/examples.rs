@@ -161,7 +161,7 @@ fn what_waits_can_be_cut() {
     // The file lived after all.
     cutter.cut(file_id(1), 95, b"c\n", &CutJournal::default(), &mut recorder);
     assert_eq!(cutter.state().inside, None);
-    let shown: Vec<_> = recorder.cuts.iter().map(|c| (&c.flags[..], c.line_start)).collect();
+    let shown: Vec<_> = recorder.cuts.iter().map(|c| (c.flags.as_str(), c.line_start)).collect();
     assert_eq!(shown, [("I", None), ("I", None), ("C", Some(64))]);
     assert_covers(&recorder.cuts, &[(1, 97)]);
 }
@@ -200,7 +200,7 @@ fn bytes_that_nobody_reads_end_a_line() {
     let cuts = CutJournal::default();
     assert_eq!(cutter.cut(file_id(1), 0, &[b'x'; 150], &cuts, &mut recorder), 100);
     assert_eq!(cutter.cut(file_id(1), 200, b"y\n", &cuts, &mut recorder), 2);
-    let lines: Vec<_> = recorder.cuts.iter().map(|c| (&c.flags[..], c.line_start)).collect();
+    let lines: Vec<_> = recorder.cuts.iter().map(|c| (c.flags.as_str(), c.line_start)).collect();
     assert_eq!(lines, [("", None), ("", None)]);
 }
 
