@@ -1,0 +1,16 @@
+//! Search: one query language and one interface, whatever holds the documents.
+//!
+//! In the order of a search: [`request`] reads what was asked (the query by [`parse`], a tree of [`query`]; its times by
+//! [`time`]), [`backend`] has it answered off the runtime, [`command`] asks over HTTP and prints. [`words`] and
+//! [`number`] say what equality means. Nothing here knows how documents are stored.
+
+pub mod backend;
+pub mod command;
+mod fields;
+pub mod number;
+pub mod parse;
+mod print;
+pub mod query;
+pub mod request;
+pub mod time;
+pub mod words;
