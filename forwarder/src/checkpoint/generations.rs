@@ -93,11 +93,6 @@ impl Generations {
         Ok(Self { directory: directory.into(), put_aside: false })
     }
 
-    /// The current log is damaged, so that the previous one would be the only whole copy.
-    pub(super) fn puts_aside(&self) -> bool {
-        self.put_aside
-    }
-
     /// Reads both logs, whatever they contain.
     pub(super) fn read(&mut self) -> Found {
         let mut found = Found::default();
@@ -177,10 +172,10 @@ impl Generations {
         written
     }
 
-    /// Makes the new log the current one, and the current one the previous.
+    /// Makes the new log, whose content is `bytes`, the current one, and the current one the previous.
     ///
     /// After an error it may be either; the new one is complete.
-    pub(super) fn install(&mut self) -> io::Result<()> {
+    pub(super) fn install(&mut self, bytes: &[u8]) -> io::Result<()> {
         let current = self.path(CURRENT);
         let old = self.path(if self.put_aside { DAMAGED } else { PREVIOUS });
         match fs::rename(&current, old) {
@@ -189,13 +184,13 @@ impl Generations {
         }
         fs::rename(self.path(TEMPORARY), current)?;
         if self.put_aside {
-            // What it says is in the new log; what was removed since would come back from it.
-            match fs::remove_file(self.path(PREVIOUS)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => self.put_aside = false,
-            }
+            // The previous log would bring back what was removed since; yet there must be two.
+            self.write_new(bytes)?;
+            fs::rename(self.path(TEMPORARY), self.path(PREVIOUS))?;
         }
-        File::open(&self.directory)?.sync_all()
+        File::open(&self.directory)?.sync_all()?;
+        self.put_aside = false;
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {

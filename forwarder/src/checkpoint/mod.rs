@@ -13,6 +13,8 @@ mod generations;
 mod item;
 mod state;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io;
@@ -270,13 +272,10 @@ impl Checkpoint {
         // Removals too: the log that becomes the previous one does not know of them.
         let live = items(&self.sources, |_| true, twice);
         bytes.extend_from_slice(&live);
-        if generations.puts_aside() {
-            bytes.extend_from_slice(&live);
-        }
         let new = generations.write_new(&bytes)?;
         // From here on the old log may have another name: nothing may be appended to it.
         self.log = None;
-        generations.install()?;
+        generations.install(&bytes)?;
         self.log = Some(new);
         self.compact_not_before = 0;
         Ok(())

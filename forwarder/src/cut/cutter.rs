@@ -140,6 +140,9 @@ impl Cutter {
     }
 
     /// The cut that [`Self::cut_held`] would make, to be journalled before.
+    ///
+    /// Only for who has read everything that is written of the source: a run before this one may have read it, and
+    /// ended the record by it.
     #[must_use]
     pub fn pending_cut(&self, iostream: IoStream) -> Option<JournaledCut> {
         let fragment = self.fragment(iostream)?;
@@ -165,7 +168,7 @@ impl Cutter {
 
     /// The cut that [`Self::cut_tail`] would make, to be journalled before. None without bytes.
     ///
-    /// `bytes` is what [`Self::cut`] left unconsumed: the unterminated last line of a file, or the rest of it.
+    /// Likewise. `bytes` is what [`Self::cut`] left unconsumed: the unterminated last line of a file, or the rest of it.
     #[must_use]
     pub fn pending_tail_cut(
         &self,

@@ -28,16 +28,11 @@ pub(super) fn reach(rest: &[u8], max_bytes: usize) -> Reach {
 /// The length without a UTF-8 character at the end that has only begun; never 0 but for nothing.
 fn character_boundary(window: &[u8]) -> usize {
     let length = window.len();
-    for back in 1..=3.min(length.saturating_sub(1)) {
-        match window.get(length - back) {
-            Some(0x80..=0xBF) => {}
-            Some(0xC2..=0xDF) if back < 2 => return length - back,
-            Some(0xE0..=0xEF) if back < 3 => return length - back,
-            Some(0xF0..=0xF4) => return length - back,
-            _ => break,
-        }
-    }
-    length
+    let begun = (1..=3.min(length.saturating_sub(1))).find(|back| {
+        let end = window.get(length - back..).unwrap_or_default();
+        str::from_utf8(end).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+    });
+    length - begun.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,6 +70,7 @@ mod tests {
         check(&[0x80; 9], Reach::Cap(8));
         check(b"1234567\xff", Reach::Cap(8));
         check(b"1234\xf0\x80\x80\x80", Reach::Cap(8));
-        check(b"123\xf0\x80\x80\x80\x80", Reach::Cap(8));
+        check(b"12345\xf0\x80\x80", Reach::Cap(8));
+        check(b"12345\xf0\x9f\xa6", Reach::Cap(5));
     }
 }

@@ -17,6 +17,9 @@ mod fragment;
 mod journal;
 mod line;
 mod state;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod tests;
 
 use naru_proto::frame::{Extent, IoStream};
 use naru_proto::ids::FileId;
