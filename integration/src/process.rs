@@ -13,6 +13,9 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::quiet;
 
+/// What stands before the HTTP address in the line that tells it.
+const LISTENING: &str = "listening on";
+
 /// How much of a log a failed story shows.
 const TAIL_LINES: usize = 40;
 
@@ -76,7 +79,7 @@ impl Process {
     /// Its HTTP address.
     #[must_use]
     pub fn http_address(&mut self) -> SocketAddr {
-        self.address_after("listening on")
+        self.address_after(LISTENING)
     }
 
     /// Waits until `/readyz` says so; returns its HTTP address.
@@ -121,6 +124,14 @@ impl Process {
     /// Its metrics.
     pub fn metrics(&mut self) -> Metrics {
         Metrics::scrape(self.http_address()).expect("it answers /metrics")
+    }
+
+    /// Its metrics, or None while it does not answer yet.
+    #[must_use]
+    pub fn try_metrics(&self) -> Option<Metrics> {
+        let printed = read(&self.stdout);
+        let address = printed.lines().find_map(|line| address_in(line, LISTENING))?;
+        Metrics::scrape(address)
     }
 
     /// Panics if it logged a WARN or ERROR that contains none of `expected`.

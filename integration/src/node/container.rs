@@ -178,13 +178,13 @@ impl Container {
         self.file = open_log(&self.live_path());
     }
 
-    /// The key, a space, the text.
+    /// The key, a space, the text; a `\r` before the newline is not content to containerd.
     fn keyed(&mut self, iostream: IoStream, text: &[u8]) -> (LineKey, Vec<u8>) {
         let number = self.next[slot(iostream)];
         self.next[slot(iostream)] += 1;
         let key = LineKey { container: self.number, iostream, number };
         let mut content = format!("{key} ").into_bytes();
-        content.extend_from_slice(text);
+        content.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
         (key, content)
     }
 
