@@ -28,8 +28,7 @@ fn all_acknowledgements_lost_once() {
     fs::create_dir(&nothing).unwrap();
     let mut standalone = rig.standalone_on(&nothing, &[]);
     let address = standalone.ready();
-    let relay =
-        Relay::lose_each_once(standalone.address_after("receiving on"), LOSSES_PER_STREAM);
+    let relay = Relay::lose_each_once(standalone.address_after("receiving on"), LOSSES_PER_STREAM);
     let mut containers: Vec<Container> =
         (0..CONTAINERS).map(|i| rig.node.start("shop", &format!("web-{i}"), "web")).collect();
     let mut forwarder = rig.forwarder(relay.address());
@@ -52,9 +51,8 @@ fn all_acknowledgements_lost_once() {
     });
     assert!(forwarder.terminate().success());
 
-    let duplicates = standalone
-        .metrics()
-        .count("naru_aggregator_documents_total", "outcome=\"duplicate\"");
+    let duplicates =
+        standalone.metrics().count("naru_aggregator_documents_total", "outcome=\"duplicate\"");
     let again = Again { bytes: done.bytes_again, duplicates };
     let verdict = rig.judge(address, "every ack lost once", Some(again));
     println!("{done:?}");

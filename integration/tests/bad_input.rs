@@ -94,11 +94,11 @@ fn bad_batches_are_refused_and_the_stream_lives_on() {
     });
     assert_eq!(refused(process.metrics()), sent, "each is counted");
     let container = "kubernetes.pod_name:hostile-0";
-    naru_integration::eventually::eventually("the good lines are indexed", || {
-        match export::total(address, container) {
-            Ok(2) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    naru_integration::eventually::eventually("the good lines are indexed", || match export::total(
+        address, container,
+    ) {
+        Ok(2) => Ok(()),
+        other => Err(format!("{other:?}")),
     });
     assert!(process.terminate().success());
     process.assert_quiet(&["refused"]);
@@ -137,7 +137,12 @@ fn bad_batches() -> Vec<BadBatch> {
         ("garbage", hostile::batch_of(0, noise.clone(), 5000, 1), Invalid, Never),
         ("compressed garbage", hostile::batch_of(0, compressed(&noise), 5000, 1), Invalid, Never),
         ("a bomb", hostile::batch_of(0, bomb, raw_max, 1), Invalid, Never),
-        ("a body over the limit", hostile::batch_of(0, vec![1; (1 << 20) + 1], 9, 1), TooLarge, Never),
+        (
+            "a body over the limit",
+            hostile::batch_of(0, vec![1; (1 << 20) + 1], 9, 1),
+            TooLarge,
+            Never,
+        ),
         ("another checksum", lying(|batch| batch.crc32c ^= 1), Checksum, Here),
         ("more bytes than there are", lying(|batch| batch.raw_bytes += 1), Invalid, Never),
         ("4 GiB", lying(|batch| batch.raw_bytes = u32::MAX), Invalid, Never),
@@ -150,7 +155,12 @@ fn bad_batches() -> Vec<BadBatch> {
         ("no extents", with(|frame| frame.extents.clear()), Invalid, Never),
         ("an extent that is too long", with(|frame| frame.extents[0].length += 1), Invalid, Never),
         ("an extent over the end", with(|frame| frame.extents[0].start = u64::MAX), Invalid, Never),
-        ("a short file id", with(|frame| frame.extents[0].file_id = vec![1].into()), Invalid, Never),
+        (
+            "a short file id",
+            with(|frame| frame.extents[0].file_id = vec![1].into()),
+            Invalid,
+            Never,
+        ),
     ]
 }
 
@@ -214,9 +224,11 @@ fn start_with_damage(what: &str, which: fn(&str) -> bool, words: &[&str]) {
 
 #[test]
 fn a_damaged_queue_segment_does_not_stop_a_start() {
-    start_with_damage("damaged segment", |path| path.contains("queue") && path.ends_with("/db"), &[
-        "segment",
-    ]);
+    start_with_damage(
+        "damaged segment",
+        |path| path.contains("queue") && path.ends_with("/db"),
+        &["segment"],
+    );
 }
 
 #[test]

@@ -75,10 +75,7 @@ impl Told {
 
     /// Less than there was: what was sent between the last question and the kill is not in it.
     fn again(&self, bytes_written: u64) -> Again {
-        Again {
-            bytes: self.sent_bytes.saturating_sub(bytes_written),
-            duplicates: self.duplicates,
-        }
+        Again { bytes: self.sent_bytes.saturating_sub(bytes_written), duplicates: self.duplicates }
     }
 }
 

@@ -55,7 +55,7 @@ fn what_cannot_be_read_is_reported_once_and_read_when_it_can_be() {
         ("link", |path| symlink("/etc/passwd", path).unwrap()),
         ("closed", |path| {
             fs::write(path, "").unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
         }),
     ];
     // Nothing is closed to root.
