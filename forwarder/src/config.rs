@@ -260,7 +260,7 @@ mod tests {
                     assert!(error.contains(part), "{error:?} does not contain {part:?}");
                 }
             }
-            (found, _) => assert!(false, "{text:?}: {found:?}"),
+            (found, _) => panic!("{text:?}: {found:?}"),
         }
     }
 

@@ -55,6 +55,12 @@ impl Health {
         self.lock().unsaved = unsaved;
     }
 
+    /// No stream is up.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        self.lock().connected.is_none()
+    }
+
     /// None when all is well, else a sentence.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {

@@ -217,6 +217,15 @@ impl SourceTail {
         FileId::of_container_file(&self.source.node, pod, container, *restart, head, salt)
     }
 
+    /// Whether a file and the one that has this id begin alike to the end of the shorter.
+    pub(super) fn is_copy_of(&self, id: FileId, at: usize) -> bool {
+        let known = self.files.iter().position(|file| file.id == Some(id));
+        match (known, self.files.get(at).map(|file| &file.content)) {
+            (Some(known), Some(Content::Plain(other))) => self.is_copy(known, other),
+            _ => false,
+        }
+    }
+
     /// Whether one of two files is a prefix of the other.
     fn is_copy(&self, index: usize, other: &File) -> bool {
         let mut buffer = vec![0; 64 << 10];

@@ -102,15 +102,18 @@ impl TailedFile {
 
     /// Reads up to `want` bytes from the position on, after the guard.
     pub(super) fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<Filled> {
-        buffer.clear();
         match &mut self.content {
-            Content::Closed => Ok(Filled::From(0)),
+            Content::Closed => {
+                buffer.clear();
+                Ok(Filled::From(0))
+            }
             Content::Gzip(file, reader) => {
                 let reader = match reader {
                     Some(reader) => reader,
                     None => reader.insert(Box::new(GzipReader::new(file.try_clone()?)?)),
                 };
                 reader.seek(self.read)?;
+                buffer.clear();
                 buffer.extend_from_slice(reader.peek(want)?);
                 self.seen_size(self.read + buffer.len() as u64);
                 Ok(Filled::From(0))
@@ -200,6 +203,14 @@ impl TailedFile {
         }
     }
 
+    /// Why the bytes end before the file does.
+    pub(super) fn damage(&self) -> Option<io::Error> {
+        match &self.content {
+            Content::Gzip(_, Some(reader)) => reader.damage.map(io::Error::from),
+            Content::Gzip(_, None) | Content::Plain(_) | Content::Closed => None,
+        }
+    }
+
     /// Whether every byte that was read is acknowledged.
     pub(super) fn is_settled(&self) -> bool {
         self.acknowledged >= self.read
@@ -214,9 +225,12 @@ impl TailedFile {
 }
 
 fn read_at(file: &File, from: u64, buffer: &mut Vec<u8>, want: usize) -> io::Result<()> {
-    buffer.resize(want, 0);
+    // What is there from the last read is overwritten: zeroing it again would cost as much as cutting it.
+    if buffer.len() < want {
+        buffer.resize(want, 0);
+    }
     let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+    while let Some(room) = buffer.get_mut(filled..want).filter(|room| !room.is_empty()) {
         match file.read_at(room, from + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
@@ -236,6 +250,8 @@ pub(super) struct GzipReader {
     ahead: Vec<u8>,
     /// The offset of its first byte.
     position: u64,
+    /// What ends the bytes that can be had, when it is not the end of the file.
+    damage: Option<io::ErrorKind>,
 }
 
 /// Decompressed at once.
@@ -245,7 +261,13 @@ impl GzipReader {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let mut own = file.try_clone()?;
         own.seek(SeekFrom::Start(0))?;
-        Ok(Self { file, decoder: MultiGzDecoder::new(own), ahead: Vec::new(), position: 0 })
+        Ok(Self {
+            file,
+            decoder: MultiGzDecoder::new(own),
+            ahead: Vec::new(),
+            position: 0,
+            damage: None,
+        })
     }
 
     /// The first bytes of a compressed file; the error of a damaged one.
@@ -262,7 +284,7 @@ impl GzipReader {
             let skip = usize::try_from(offset - self.position).unwrap_or(usize::MAX);
             let available = self.peek(GZIP_STEP_BYTES)?.len();
             if available == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(self.damage.unwrap_or(io::ErrorKind::UnexpectedEof).into());
             }
             self.consume(skip.min(available));
         }
@@ -270,13 +292,17 @@ impl GzipReader {
     }
 
     fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
-        while self.ahead.len() < want {
+        while self.ahead.len() < want && self.damage.is_none() {
             let filled = self.ahead.len();
             self.ahead.resize(filled + GZIP_STEP_BYTES, 0);
             let read = self.decoder.read(self.ahead.get_mut(filled..).unwrap_or_default());
             self.ahead.truncate(filled + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                break;
+            match read {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if self.ahead.is_empty() && self.position == 0 => return Err(error),
+                // What came before it is sound: each block has its own end.
+                Err(error) => self.damage = Some(error.kind()),
             }
         }
         Ok(self.ahead.get(..want).unwrap_or(&self.ahead))

@@ -48,6 +48,8 @@ const RECONCILE: Duration = Duration::from_secs(30);
 /// Without inotify, or while the log directory is not there.
 const RECONCILE_POLLING: Duration = Duration::from_secs(1);
 const STATUS: Duration = Duration::from_secs(10);
+/// How long a stop waits for an aggregator that is not there.
+const ALONE_GRACE: Duration = Duration::from_secs(3);
 /// Full batches that wait for the session.
 const SEALED_MAX: usize = 2;
 
@@ -149,9 +151,14 @@ impl Tailer {
             let wait = self.round();
             self.sleep(wait);
         }
-        let deadline = Instant::now() + grace;
+        let stopped = Instant::now();
         self.outgoing.seal();
-        while Instant::now() < deadline && !(self.flight.is_empty() && self.nothing_waits()) {
+        while !(self.flight.is_empty() && self.nothing_waits()) {
+            // The files still have it; there is nobody to wait for without an aggregator.
+            let alone = stopped.elapsed() >= ALONE_GRACE && self.health.is_disconnected();
+            if alone || stopped.elapsed() >= grace {
+                break;
+            }
             self.hand_over();
             self.take_acknowledgements();
             self.sleep(Some(TICK));
@@ -476,7 +483,7 @@ impl Tailer {
             let Some(source) = self.sources.get_mut(&index) else { continue };
             source.caught_up = turn == Turn::Nothing;
             match turn {
-                Turn::More => self.hot.push_back(index),
+                Turn::More | Turn::Full => self.hot.push_back(index),
                 Turn::Wait => {
                     source.queued = false;
                     self.attention.insert(index);

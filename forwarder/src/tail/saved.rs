@@ -30,7 +30,10 @@ impl SourceTail {
                 size: file.size,
                 acknowledged: file.acknowledged,
                 finished: file.passed && file.is_settled(),
-                guard: at.map_or_else(Guard::default, |at| Guard::of(&at.guard)),
+                guard: match at {
+                    Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
+                    _ => file.saved_guard.unwrap_or_default(),
+                },
                 steps: file
                     .steps
                     .iter()

@@ -29,6 +29,8 @@ pub(super) enum Turn {
     More,
     /// There is nothing to read now.
     Nothing,
+    /// The window is full.
+    Full,
     /// It cannot go on now, and must be asked again soon.
     Wait,
 }
@@ -50,7 +52,7 @@ impl Tailer {
         }
         while used < QUANTUM_BYTES {
             if !self.has_room() {
-                return Turn::Wait;
+                return Turn::Full;
             }
             match self.step(index, now) {
                 Step::Cut(count) => used += count,
@@ -162,9 +164,8 @@ impl Tailer {
             return Step::End(Turn::Nothing);
         };
         if taken {
-            // A file that was empty when it was found and has another's first line now.
-            file.salt += 1;
-            return Step::Again;
+            // It was empty when it was found and has another's first line now.
+            return self.tell_apart(index, at, id);
         }
         let salted = file.salt > 0;
         file.id = Some(id);
@@ -175,6 +176,22 @@ impl Tailer {
                 file.id = None;
             }
             return Step::End(Turn::Wait);
+        }
+        Step::Again
+    }
+
+    /// Two files of a source begin with the same line: the later one is a copy, or gets another id.
+    fn tell_apart(&mut self, index: usize, at: usize, id: FileId) -> Step {
+        let path = self.path_of(index, at);
+        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let copy = source.is_copy_of(id, at);
+        let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
+        if copy {
+            tracing::warn!(%path, "a copy of another log file; skipped");
+            file.passed = true;
+            file.content = Content::Closed;
+        } else {
+            file.salt += 1;
         }
         Step::Again
     }
@@ -230,6 +247,10 @@ impl Tailer {
         let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
             return Step::End(Turn::Nothing);
         };
+        if let Some(error) = file.damage() {
+            self.unreadable(index, at, &error);
+            return Step::Again;
+        }
         // What a host file's writer has not ended stays unread; it is looked at again when it grows.
         file.looked_at = file.size;
         file.drop_decompressor();
