@@ -133,6 +133,8 @@ impl Tailer {
             "log lines may be lost"
         );
         self.outgoing.metrics.gap(reason);
+        // Saved at once, so that a restart does not declare it again.
+        self.timers.save = Instant::now();
         let now_ns = clock::now_ns();
         let gap = wire::Gap {
             source: Some(source.wire.clone()),
