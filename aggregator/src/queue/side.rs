@@ -223,7 +223,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = || Letters::open(LettersConfig::new(dir.path(), 1 << 30)).unwrap();
         let letters = open();
-        assert_eq!(offsets(&letters), []);
+        assert!(offsets(&letters).is_empty());
         letters.append(&letter(0, 100)).unwrap();
         letters.append(&letter(1, 900_000)).unwrap();
         let many: Vec<_> = (2..2100).map(|offset| letter(offset, 10)).collect();

@@ -106,7 +106,7 @@ fn a_hundred_flips_and_truncations_lose_nothing_else() {
         // And the next start has nothing more to say, nor to deliver.
         drop(queue);
         let (queue, _) = Queue::open(small(&dir)).unwrap();
-        assert_eq!(drain(&queue), [], "{context}");
+        assert!(drain(&queue).is_empty(), "{context}");
         drop(queue);
         fs::remove_dir_all(&dir).unwrap();
     }
