@@ -82,7 +82,8 @@ impl Fields {
 
 /// The tokenizers that the schema names.
 pub(super) fn tokenizers() -> TokenizerManager {
-    let tokenizers = TokenizerManager::new();
+    // tantivy asks for its own `raw` one for each field of bytes.
+    let tokenizers = TokenizerManager::default();
     tokenizers.register(TOKENIZER, TextAnalyzer::from(SourceTokenizer::default()));
     tokenizers
 }
