@@ -5,7 +5,7 @@ mod oracle;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use naru_proto::ids::{ClusterKey, FileDocumentIds, FileId, IdTime, IndexName};
+use naru_proto::ids::{ClusterKey, FileDocumentIds, FileId, IdTime};
 use tempfile::TempDir;
 
 use super::*;
@@ -106,7 +106,14 @@ fn check(store: &Store, query: &str, expected: &[&str]) {
 fn words_phrases_and_negation() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
-    let logs = ["GET /pay timeout", "GET /pay ok", "timeouts of GET", "주문이 실패", "주문 완료", "v2주문"];
+    let logs = [
+        "GET /pay timeout",
+        "GET /pay ok",
+        "timeouts of GET",
+        "주문이 실패",
+        "주문 완료",
+        "v2주문",
+    ];
     assert_eq!(add(&store, &of_logs(&logs)), vec![AddOutcome::Indexed; logs.len()]);
     check(&store, "*", &logs);
     check(&store, "timeout", &["GET /pay timeout"]);
@@ -186,10 +193,7 @@ fn what_is_no_json_object_is_refused_and_the_rest_is_not() {
         push(&mut documents, TIME_NS, offset, source);
     }
     let refused = AddOutcome::Refused(Refusal::NotJson);
-    assert_eq!(
-        add(&store, &documents),
-        [refused, AddOutcome::Indexed, refused, refused, refused]
-    );
+    assert_eq!(add(&store, &documents), [refused, AddOutcome::Indexed, refused, refused, refused]);
     assert_eq!(count(&store, "*"), 1);
 }
 
