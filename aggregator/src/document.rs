@@ -1,4 +1,12 @@
 //! Documents: what records become, ready to be indexed.
+//!
+//! [`Builder`] writes them, [`Documents`] holds them until they are delivered.
+
+mod builder;
+mod escape;
+mod origin;
+
+pub use builder::{Builder, Progress, Tally};
 
 use naru_proto::ids::{DocumentId, FileId, IndexName};
 

@@ -1,2 +1,116 @@
-//! forwarder
-fn main() {}
+//! The command line: `naru-forwarder run|check|files --config FILE`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use naru_forwarder::config::Config;
+use naru_forwarder::files;
+use tokio::signal::unix::{SignalKind, signal};
+
+const USAGE: &str = "\
+naru-forwarder run   --config FILE   tail and send, until SIGTERM
+naru-forwarder check --config FILE   say whether a configuration is valid
+naru-forwarder files --config FILE   what is tailed, and how far
+";
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    match arguments() {
+        Ok(Some((command, path))) => execute(&command, &path),
+        Ok(None) => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprint!("naru-forwarder: {reason}\n{USAGE}");
+            ExitCode::from(BAD_CONFIGURATION)
+        }
+    }
+}
+
+fn arguments() -> Result<Option<(String, PathBuf)>, String> {
+    let mut command = None;
+    let mut config = None;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--help" | "-h" => return Ok(None),
+            "--config" => {
+                config = Some(arguments.next().ok_or("--config needs a file")?.into());
+            }
+            "run" | "check" | "files" if command.is_none() => command = Some(argument),
+            other => return Err(format!("unexpected argument {other:?}")),
+        }
+    }
+    let command = command.ok_or("a command is missing")?;
+    let config = config.ok_or("--config FILE is missing")?;
+    Ok(Some((command, config)))
+}
+
+fn execute(command: &str, path: &std::path::Path) -> ExitCode {
+    let config = match Config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("naru-forwarder: {error}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    match command {
+        "check" => {
+            println!("{}: valid", path.display());
+            ExitCode::SUCCESS
+        }
+        "files" => print_files(&config),
+        _ => run(config),
+    }
+}
+
+fn print_files(config: &Config) -> ExitCode {
+    match files::ask(&config.data_dir) {
+        Ok(Some(rows)) => print!("{}", files::table(&rows)),
+        Ok(None) => match files::of_checkpoint(config) {
+            Ok(rows) => {
+                eprintln!("no forwarder is running; this is what its checkpoint says");
+                print!("{}", files::table(&rows));
+            }
+            Err(error) => {
+                eprintln!("naru-forwarder: read the checkpoint: {error}");
+                return ExitCode::from(FAILED);
+            }
+        },
+        Err(error) => {
+            eprintln!("naru-forwarder: ask the running forwarder: {error}");
+            return ExitCode::from(FAILED);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(config: Config) -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let shutdown = async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::info!("stopping: what is in flight is finished");
+            };
+            naru_forwarder::app::run(config, shutdown).await
+        })
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error: Box<dyn std::error::Error> = error;
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("naru-forwarder: {error}{cause}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

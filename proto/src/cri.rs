@@ -4,11 +4,8 @@
 //! Both ends read it by this one function: the forwarder to know where a record ends, the aggregator to decode it. Pure
 //! and total: a line that it does not accept is malformed, and still a record.
 
-use crate::time::parse_rfc3339_ns;
+use crate::time::leading_rfc3339_ns;
 use crate::wire::IoStream;
-
-/// No container runtime writes a longer time; a longer first word is not one.
-const TIME_MAX_BYTES: usize = 40;
 
 /// What stands before a line's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +53,7 @@ pub fn envelope(line: &[u8]) -> Option<Envelope> {
 /// The time that a line begins with, and where it ends, exclusive.
 #[must_use]
 pub fn leading_time(line: &[u8]) -> Option<(i64, usize)> {
-    let head = line.get(..TIME_MAX_BYTES).unwrap_or(line);
-    let end = memchr::memchr(b' ', head)?;
-    Some((parse_rfc3339_ns(head.get(..end)?)?, end))
+    leading_rfc3339_ns(line).filter(|(_, end)| line.get(*end) == Some(&b' '))
 }
 
 #[cfg(test)]

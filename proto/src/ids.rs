@@ -110,7 +110,7 @@ impl FileDocumentIds {
     /// The id of the record whose first byte is at `offset`; `raw` is the record as it stood in the file.
     #[must_use]
     pub fn id(&self, id_time: IdTime, offset: u64, raw: &[u8]) -> DocumentId {
-        let mut hasher = self.prefix.clone();
+        let mut hasher = self.prefix;
         hasher.write(&offset.to_le_bytes());
         hasher.write(raw);
         let mut bytes = [0; 15];

@@ -1,0 +1,287 @@
+//! The delivery loop: entries of the queue become documents, documents go to the store, and an entry is completed when
+//! each of its documents has an outcome that is durable.
+//!
+//! It runs on a thread of its own. When the store fails it gives the entries back and tries again, for ever, with a growing
+//! pause: the queue holds what waits. Nothing is dropped here; what the store can never take becomes a dead letter.
+
+mod metrics;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use naru_proto::batch;
+use naru_proto::frame::Frame;
+use naru_proto::ids::ClusterKey;
+use zstd_safe::DCtx;
+
+use crate::document::{Builder, Document, Documents};
+use crate::queue::{Lease, Letter, Letters, Reader, StoredBatch};
+use crate::store::{AddOutcome, Store};
+
+pub use metrics::Metrics;
+
+/// How long the oldest document added waits to be made durable and visible; a commit costs tens of milliseconds.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// Documents built at once: bounds the memory of a batch whose documents are many times its size.
+const OUTPUT_BYTES: usize = 4 << 20;
+/// Entries open at once, less than the queue leases.
+const OPEN_ENTRIES: usize = 12;
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Where documents go.
+pub enum Destination {
+    /// To the embedded store.
+    Store(Arc<Store>),
+    /// They are built and forgotten: what the rest costs is measured so.
+    Discard,
+}
+
+/// Why the last attempt to deliver failed, for `/readyz`.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble {
+    reason: Arc<Mutex<Option<String>>>,
+}
+
+impl Trouble {
+    /// None while delivery works.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
+/// See the module.
+pub struct Delivery {
+    reader: Reader,
+    builder: Builder,
+    destination: Destination,
+    letters: Letters,
+    metrics: Metrics,
+    trouble: Trouble,
+    context: DCtx<'static>,
+    documents: Documents,
+    /// Added to the store, not yet durable.
+    open: Vec<Lease>,
+    open_since: Option<Instant>,
+    counts: Counts,
+    pause: Duration,
+}
+
+/// Outcomes that count once they are durable.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    indexed: u64,
+    duplicates: u64,
+    dead: u64,
+}
+
+/// Why an entry could not be taken now.
+#[derive(Debug, thiserror::Error)]
+enum DeliverError {
+    #[error("the store does not take documents")]
+    Store(#[from] crate::store::StoreError),
+    #[error("the dead letters cannot be kept")]
+    Letters(#[from] crate::queue::LetterError),
+}
+
+impl Delivery {
+    /// Of what the reader leases.
+    #[must_use]
+    pub fn new(
+        reader: Reader,
+        key: ClusterKey,
+        destination: Destination,
+        letters: Letters,
+        metrics: Metrics,
+        trouble: Trouble,
+    ) -> Self {
+        Self {
+            reader,
+            builder: Builder::new(key),
+            destination,
+            letters,
+            metrics,
+            trouble,
+            context: DCtx::create(),
+            documents: Documents::default(),
+            open: Vec::new(),
+            open_since: None,
+            counts: Counts::default(),
+            pause: PAUSE_MIN,
+        }
+    }
+
+    /// Runs until `stop` is set and the queue is empty or `deadline` has passed after that.
+    pub fn run(mut self, stop: &AtomicBool, grace: Duration) {
+        let mut deadline = None;
+        loop {
+            if stop.load(Ordering::Acquire) {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + grace);
+                if Instant::now() >= deadline {
+                    break;
+                }
+            }
+            let wait = self
+                .open_since
+                .map_or(COMMIT_INTERVAL, |since| COMMIT_INTERVAL.saturating_sub(since.elapsed()));
+            let lease = self.reader.next(wait);
+            let idle = lease.is_none();
+            let result = lease.map_or(Ok(()), |lease| self.take(lease));
+            let due = self.open.len() >= OPEN_ENTRIES
+                || self.open_since.is_some_and(|since| since.elapsed() >= COMMIT_INTERVAL);
+            let result = match result {
+                Ok(()) if due => self.commit(),
+                result => result,
+            };
+            match result {
+                Ok(()) if idle && self.open.is_empty() && deadline.is_some() => break,
+                Ok(()) => {}
+                Err(error) => self.failed(&error),
+            }
+        }
+        if let Err(error) = self.commit() {
+            self.failed(&error);
+        }
+    }
+
+    /// Adds an entry's documents to the store.
+    fn take(&mut self, lease: Lease) -> Result<(), DeliverError> {
+        self.open_since.get_or_insert_with(Instant::now);
+        for stored in lease.batches() {
+            match batch::frames(&mut self.context, &stored.body, stored.raw_bytes as usize) {
+                Ok(frames) => {
+                    for frame in &frames {
+                        self.take_frame(frame, stored)?;
+                    }
+                }
+                Err(error) => self.bury_batch(stored, &error)?,
+            }
+        }
+        self.open.push(lease);
+        Ok(())
+    }
+
+    fn take_frame(&mut self, frame: &Frame, stored: &StoredBatch) -> Result<(), DeliverError> {
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let mut documents = std::mem::take(&mut self.documents);
+            documents.clear();
+            let progress = self.builder.append(frame, first, OUTPUT_BYTES, &mut documents);
+            let added = self.add(frame, first, &documents, stored);
+            self.documents = documents;
+            added?;
+            next = progress.next_record;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        frame: &Frame,
+        first: usize,
+        documents: &Documents,
+        stored: &StoredBatch,
+    ) -> Result<(), DeliverError> {
+        let Destination::Store(store) = &self.destination else {
+            self.counts.indexed += documents.len() as u64;
+            return Ok(());
+        };
+        let outcomes = store.add(documents)?;
+        // One outcome a document: a missing one would complete an entry whose document is nowhere.
+        assert_eq!(outcomes.len(), documents.len(), "the store lost count of its documents");
+        for (place, (document, outcome)) in documents.iter().zip(outcomes).enumerate() {
+            match outcome {
+                AddOutcome::Indexed => self.counts.indexed += 1,
+                AddOutcome::Duplicate => self.counts.duplicates += 1,
+                AddOutcome::Refused(refusal) => {
+                    let raw = frame.records().nth(first + place).map_or(&b""[..], |r| r.raw);
+                    self.letters.append(&letter(&document, raw, stored, refusal.to_string()))?;
+                    self.counts.dead += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch that was checked before it was acknowledged and cannot be read now: a fault of ours, kept whole.
+    fn bury_batch(
+        &mut self,
+        stored: &StoredBatch,
+        error: &batch::BatchError,
+    ) -> Result<(), DeliverError> {
+        tracing::error!(%error, node = stored.node, records = stored.records,
+            "a queued batch cannot be decoded; it is kept among the dead letters");
+        self.letters.append(&Letter {
+            record: stored.body.clone(),
+            node: stored.node.clone(),
+            file_id: [0; 12],
+            offset: 0,
+            index: String::new(),
+            document_id: String::new(),
+            reason: format!("a batch of {} records: {error}", stored.records),
+            attempts: 1,
+            first_ms: stored.received_ms,
+            last_ms: crate::clock::now_ms(),
+        })?;
+        self.counts.dead += u64::from(stored.records);
+        Ok(())
+    }
+
+    /// Makes what was added durable and completes its entries.
+    fn commit(&mut self) -> Result<(), DeliverError> {
+        if let Destination::Store(store) = &self.destination {
+            store.commit()?;
+        }
+        self.open.drain(..).for_each(Lease::complete);
+        self.open_since = None;
+        self.pause = PAUSE_MIN;
+        self.trouble.set(None);
+        let counts = std::mem::take(&mut self.counts);
+        self.metrics.count(counts.indexed, counts.duplicates, counts.dead);
+        Ok(())
+    }
+
+    /// Gives everything back that is not durable, and waits.
+    fn failed(&mut self, error: &DeliverError) {
+        let reason = sentence(error);
+        tracing::error!(reason, "delivery failed; the queue holds what waits");
+        self.trouble.set(Some(reason));
+        self.metrics.failures.inc();
+        self.open.clear();
+        self.open_since = None;
+        self.counts = Counts::default();
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        // The store says once what it lost since its last commit; all of that comes again.
+        if let Destination::Store(store) = &self.destination {
+            store.commit().ok();
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn letter(document: &Document<'_>, raw: &[u8], stored: &StoredBatch, reason: String) -> Letter {
+    Letter {
+        record: bytes::Bytes::copy_from_slice(raw),
+        node: stored.node.clone(),
+        file_id: document.file.0,
+        offset: document.offset,
+        index: document.index.to_string(),
+        document_id: document.id.to_string(),
+        reason,
+        attempts: 1,
+        first_ms: stored.received_ms,
+        last_ms: crate::clock::now_ms(),
+    }
+}

@@ -1,0 +1,142 @@
+//! The real disk: what is free on it, the lock on the directory, the ballast, directory fsync.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) total_bytes: u64,
+    /// What an ordinary user may still take.
+    pub(super) available_bytes: u64,
+}
+
+impl Room {
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let stat = statvfs(dir)?;
+        Ok(Self {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    /// Whether `extra_bytes` more would leave less than `reserve_percent` of the disk.
+    pub(super) fn is_short(&self, reserve_percent: u8, extra_bytes: u64) -> bool {
+        let left = u128::from(self.available_bytes.saturating_sub(extra_bytes));
+        left * 100 < u128::from(self.total_bytes) * u128::from(reserve_percent)
+    }
+}
+
+/// Makes what was created, renamed or removed in `dir` durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Bytes that a file really takes; 0 when it is not there.
+pub(super) fn allocated_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).map_or(0, |meta| meta.blocks().saturating_mul(512))
+}
+
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Takes the directory for this process until the file is dropped. `WouldBlock`: another has it.
+pub(super) fn lock(dir: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(dir.join("lock"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// A file of no content, given up so that a queue on a full disk can still be opened.
+#[derive(Debug)]
+pub(super) struct Ballast {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Ballast {
+    pub(super) fn new(dir: &Path, bytes: u64) -> Self {
+        Self { path: dir.join("ballast"), bytes }
+    }
+
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.bytes)
+    }
+
+    /// Gives the space back to the disk; false when there was none to give.
+    pub(super) fn release(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+
+    /// Puts the file back where the disk has room for it beyond the reserve.
+    pub(super) fn restore(&self, room: Room, reserve_percent: u8) -> io::Result<()> {
+        if self.bytes == 0 || self.is_there() || room.is_short(reserve_percent, self.bytes) {
+            return Ok(());
+        }
+        let file = File::create(&self.path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
+            Ok(()) => file.sync_all(),
+            Err(error) => {
+                fs::remove_file(&self.path)?;
+                match error {
+                    // A file system without preallocation has no ballast.
+                    rustix::io::Errno::OPNOTSUPP => Ok(()),
+                    other => Err(other.into()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserve_is_a_share_of_the_whole_disk() {
+        #[track_caller]
+        fn check(available_bytes: u64, percent: u8, extra: u64, short: bool) {
+            let room = Room { total_bytes: 1000, available_bytes };
+            assert_eq!(room.is_short(percent, extra), short);
+        }
+        check(200, 20, 0, false);
+        check(199, 20, 0, true);
+        check(210, 20, 11, true);
+        check(0, 0, 50, false);
+        check(1000, 100, 0, false);
+    }
+
+    #[test]
+    fn ballast_takes_real_space_and_gives_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let ballast = Ballast::new(dir.path(), 1 << 20);
+        let room = Room::of(dir.path()).unwrap();
+        ballast.restore(room, 0).unwrap();
+        ballast.restore(room, 0).unwrap();
+        assert!(allocated_bytes(&dir.path().join("ballast")) >= 1 << 20);
+        assert!(ballast.release());
+        assert!(!ballast.release());
+        let full = Room { available_bytes: 0, ..room };
+        ballast.restore(full, 20).unwrap();
+        assert!(!ballast.release(), "not put on a full disk");
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert_eq!(lock(dir.path()).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
+}

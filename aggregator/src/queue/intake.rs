@@ -1,0 +1,133 @@
+//! Whether more may come in: by what the queue takes and what the disk has left.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::chain::locked;
+use super::config::QueueConfig;
+use super::disk::Room;
+
+/// How old a look at the disk may be; our own commits make it old at once.
+const ROOM_MAX_AGE: Duration = Duration::from_millis(100);
+/// Room comes back a segment at a time, when one is delivered.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why nothing more is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The queue takes `max_bytes`.
+    Queue,
+    /// Less than the reserve is free on the disk, or nobody can tell.
+    Disk,
+}
+
+/// Decides who may come in, and counts who waits.
+#[derive(Debug)]
+pub(super) struct Intake {
+    dir: PathBuf,
+    max_bytes: u64,
+    reserve_percent: u8,
+    queue_bytes: AtomicU64,
+    waiting_bytes: AtomicU64,
+    room: Mutex<Option<(Instant, Room)>>,
+}
+
+/// Bytes that were let in and are not written yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    intake: Arc<Intake>,
+    bytes: u64,
+}
+
+impl Intake {
+    pub(super) fn new(config: &QueueConfig) -> Self {
+        Self {
+            dir: config.dir.clone(),
+            max_bytes: config.max_bytes,
+            reserve_percent: config.reserve_percent,
+            queue_bytes: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
+            room: Mutex::new(None),
+        }
+    }
+
+    /// What the segments take by now: the disk is looked at again.
+    pub(super) fn set_queue_bytes(&self, bytes: u64) {
+        self.queue_bytes.store(bytes, Ordering::Relaxed);
+        *locked(&self.room) = None;
+    }
+
+    pub(super) fn admit(self: &Arc<Self>, bytes: u64) -> Result<Waiting, Full> {
+        match self.full(bytes) {
+            Some(full) => Err(full),
+            None => {
+                self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+                Ok(Waiting { intake: Arc::clone(self), bytes })
+            }
+        }
+    }
+
+    /// Whether `bytes` more are too much.
+    pub(super) fn full(&self, bytes: u64) -> Option<Full> {
+        let coming = self.waiting_bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        let queue = self.queue_bytes.load(Ordering::Relaxed).saturating_add(coming);
+        if queue > self.max_bytes {
+            return Some(Full::Queue);
+        }
+        let is_short = self.room().is_none_or(|room| room.is_short(self.reserve_percent, coming));
+        is_short.then_some(Full::Disk)
+    }
+
+    fn room(&self) -> Option<Room> {
+        let mut seen = locked(&self.room);
+        if let Some((at, room)) = *seen
+            && at.elapsed() < ROOM_MAX_AGE
+        {
+            return Some(room);
+        }
+        let room = Room::of(&self.dir).ok()?;
+        *seen = Some((Instant::now(), room));
+        Some(room)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.intake.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intake(max_bytes: u64, reserve_percent: u8) -> (tempfile::TempDir, Arc<Intake>) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = QueueConfig { max_bytes, reserve_percent, ..QueueConfig::new(dir.path()) };
+        (dir, Arc::new(Intake::new(&config)))
+    }
+
+    #[test]
+    fn what_waits_counts_until_it_is_dropped() {
+        let (_dir, intake) = intake(100, 0);
+        intake.set_queue_bytes(40);
+        let waiting = intake.admit(50).unwrap();
+        assert_eq!(intake.admit(20).unwrap_err(), Full::Queue);
+        assert!(intake.admit(10).is_ok());
+        drop(waiting);
+        assert!(intake.admit(60).is_ok());
+        intake.set_queue_bytes(101);
+        assert_eq!(intake.full(0), Some(Full::Queue));
+    }
+
+    #[test]
+    fn the_disk_has_a_say() {
+        let (_dir, all_must_be_free) = intake(u64::MAX, 100);
+        assert_eq!(all_must_be_free.admit(1).unwrap_err(), Full::Disk);
+        let (dir, gone) = intake(u64::MAX, 0);
+        drop(dir);
+        assert_eq!(gone.admit(1).unwrap_err(), Full::Disk, "nobody can tell");
+    }
+}

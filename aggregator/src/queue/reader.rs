@@ -1,0 +1,128 @@
+//! Leases entries to the delivery thread, in order.
+//!
+//! Blocking: it belongs on a thread of its own. Entries are seen right after their commit, through
+//! the sled that wrote them; older segments are opened one at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::entry::{Entry, Metadata, Sequence, StoredBatch};
+use super::leases::Turn;
+use super::part::Kind;
+use super::source::Source;
+
+/// The queue's only reader.
+pub struct Reader {
+    shared: Arc<Shared>,
+    source: Option<Source>,
+}
+
+/// An entry to be delivered. Dropping it gives it back: it is leased again.
+#[must_use = "an entry that is not completed is delivered again"]
+pub struct Lease {
+    shared: Arc<Shared>,
+    sequence: Sequence,
+    /// Taken when the lease ends.
+    entry: Option<Entry>,
+}
+
+enum Read {
+    Entry(Entry),
+    Lost,
+    /// Nothing was ever committed there: go on with this sequence.
+    GoOn(Sequence),
+}
+
+impl Reader {
+    /// The reader, unless there is one already.
+    pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
+        let is_taken = shared.has_reader.swap(true, Ordering::AcqRel);
+        (!is_taken).then(|| Self { shared, source: None })
+    }
+
+    /// The next entry; `None` when there is none in time, when as many are leased as may be, or
+    /// when the queue is closed.
+    pub fn next(&mut self, timeout: Duration) -> Option<Lease> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let (sequence, head) = match self.shared.leases.turn(deadline) {
+                Turn::Nothing => return None,
+                Turn::Again(sequence, entry) => return Some(self.lease(sequence, entry)),
+                Turn::Read { sequence, head } => (sequence, head),
+            };
+            match self.read(sequence, head) {
+                Read::Entry(entry) => return Some(self.lease(sequence, entry)),
+                Read::Lost => self.shared.leases.lose(sequence),
+                Read::GoOn(next) => self.shared.leases.skip(sequence, next),
+            }
+        }
+    }
+
+    fn lease(&self, sequence: Sequence, entry: Entry) -> Lease {
+        Lease { shared: Arc::clone(&self.shared), sequence, entry: Some(entry) }
+    }
+
+    fn read(&mut self, sequence: Sequence, head: Sequence) -> Read {
+        let chain = &self.shared.chain;
+        let source = match self.source.take().filter(|source| source.holds(sequence)) {
+            Some(source) => self.source.insert(source),
+            None => {
+                let Some((summary, known)) = chain.at_or_after(sequence) else {
+                    return Read::GoOn(head.next());
+                };
+                if summary.first > sequence {
+                    return Read::GoOn(summary.first);
+                }
+                self.source.insert(Source::open(chain, summary, &known))
+            }
+        };
+        let Some(stored) = source.read(chain, sequence) else { return Read::Lost };
+        match (stored.kind, Entry::decode(&stored.body)) {
+            (Kind::Batches, Some(entry)) => Read::Entry(entry),
+            (Kind::Batches | Kind::Letters, _) => {
+                tracing::error!(%sequence, "an intact entry that is no entry of a queue");
+                Read::Lost
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.has_reader.store(false, Ordering::Release);
+    }
+}
+
+impl Lease {
+    /// Which entry this is.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Its batches, in the order of their arrival; their bodies share the entry's memory.
+    pub fn batches(&self) -> &[StoredBatch] {
+        self.entry.as_ref().map_or(&[], |entry| &entry.batches)
+    }
+
+    /// What was written beside the batches; pass over the kinds that you do not know.
+    pub fn metadata(&self) -> &[Metadata] {
+        self.entry.as_ref().map_or(&[], |entry| &entry.metadata)
+    }
+
+    /// Every document of the entry has an outcome: it need not be delivered again.
+    pub fn complete(mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.shared.leases.complete(self.sequence, entry.batches.len() as u64);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.shared.leases.give_back(self.sequence, entry);
+        }
+    }
+}

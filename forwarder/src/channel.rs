@@ -1,0 +1,87 @@
+//! What passes between the tailing thread and the session: batches one way, acknowledgements the other.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use naru_proto::wire;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::mpsc;
+
+/// Batches that wait for the session; the window bounds what is in flight, this only keeps the pipe full.
+const OUTBOUND: usize = 2;
+/// Acknowledgements that wait for the tailing thread.
+const ACKED: usize = 64;
+
+/// What the session is to send.
+#[derive(Debug)]
+pub enum Outbound {
+    /// Kept until it is acknowledged.
+    Batch(wire::Batch),
+    /// Sent when a stream is up.
+    Gap(wire::Gap),
+    /// Sent when a stream is up; only the newest matters.
+    Status(wire::Status),
+}
+
+/// The tailing thread's end.
+pub struct TailEnd {
+    /// Full while the session is behind.
+    pub outbound: mpsc::Sender<Outbound>,
+    /// Numbers of batches.
+    pub acked: mpsc::Receiver<Vec<u64>>,
+    /// Becomes readable when something was acknowledged or the process shall stop.
+    pub wake: Wake,
+}
+
+/// The session's end.
+pub struct SessionEnd {
+    /// Closed when nothing more will come.
+    pub outbound: mpsc::Receiver<Outbound>,
+    /// Numbers of batches.
+    pub acked: mpsc::Sender<Vec<u64>>,
+    /// See [`TailEnd::wake`].
+    pub wake: Wake,
+}
+
+/// Makes both ends.
+///
+/// # Errors
+/// Out of descriptors.
+pub fn pair() -> io::Result<(TailEnd, SessionEnd)> {
+    let (outbound_sender, outbound) = mpsc::channel(OUTBOUND);
+    let (acked, acked_receiver) = mpsc::channel(ACKED);
+    let wake = Wake::new()?;
+    let tail = TailEnd { outbound: outbound_sender, acked: acked_receiver, wake: wake.clone() };
+    Ok((tail, SessionEnd { outbound, acked, wake }))
+}
+
+/// Wakes a thread that polls a descriptor.
+#[derive(Debug, Clone)]
+pub struct Wake {
+    descriptor: Arc<OwnedFd>,
+}
+
+impl Wake {
+    fn new() -> io::Result<Self> {
+        let descriptor = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { descriptor: Arc::new(descriptor) })
+    }
+
+    /// Makes the descriptor readable.
+    pub fn wake(&self) {
+        // It fails only when the counter is full, and then the descriptor is readable already.
+        rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes()).ok();
+    }
+
+    /// Makes it unreadable until the next wake.
+    pub fn clear(&self) {
+        rustix::io::read(&self.descriptor, &mut [0; 8]).ok();
+    }
+
+    /// To poll.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

@@ -1,0 +1,102 @@
+//! A record that waits for its end, with a copy of its bytes: passive, bounded by the caps.
+
+use memchr::memchr_iter;
+use naru_proto::cri;
+use naru_proto::frame::{Extent, IoStream};
+
+use super::{Caps, CutRecord, HeldState, Position, Sink};
+
+/// Never without a byte once the first was pushed.
+#[derive(Debug, Clone)]
+pub(super) struct Fragment {
+    pub(super) bytes: Vec<u8>,
+    /// The extents describe `bytes`.
+    pub(super) state: HeldState,
+}
+
+impl Fragment {
+    pub(super) fn new(
+        iostream: IoStream,
+        id_time_ns: i64,
+        line_start: Option<u64>,
+        continued: bool,
+    ) -> Self {
+        let state = HeldState {
+            iostream,
+            extents: Vec::with_capacity(1),
+            lines: 0,
+            id_time_ns,
+            line_start,
+            continued,
+        };
+        Self { bytes: Vec::new(), state }
+    }
+
+    /// Reads its bytes again. None when none of them are left; what is gone is added to `gone`.
+    ///
+    /// When its head is gone the rest begins with a line, and is dated by that one.
+    pub(super) fn restore(
+        mut state: HeldState,
+        mut held_bytes: impl FnMut(&Extent) -> Option<Vec<u8>>,
+        gone: &mut Vec<Extent>,
+    ) -> Option<Self> {
+        let first = state.first();
+        let mut bytes = Vec::new();
+        state.extents.retain(|extent| {
+            let read = held_bytes(extent).filter(|read| read.len() as u64 == extent.length);
+            match &read {
+                Some(read) => bytes.extend_from_slice(read),
+                None => gone.push(*extent),
+            }
+            read.is_some()
+        });
+        let now_first = state.first();
+        now_first?;
+        if now_first != first {
+            state.line_start = None;
+            state.continued = true;
+            state.id_time_ns = cri::envelope(&bytes).map_or(state.id_time_ns, |e| e.time_ns);
+        }
+        // Whatever is held was pushed with its newline.
+        state.lines = memchr_iter(b'\n', &bytes).count() as u32;
+        Some(Self { bytes, state })
+    }
+
+    pub(super) fn first(&self) -> Option<Position> {
+        self.state.first()
+    }
+
+    pub(super) fn end_exclusive(&self) -> Option<Position> {
+        self.state.extents.last().map(|extent| (extent.file, extent.end_exclusive()))
+    }
+
+    /// One more line of that many bytes stays within the caps.
+    pub(super) fn has_room(&self, bytes: usize, caps: Caps) -> bool {
+        self.bytes.len() + bytes <= caps.bytes && (self.state.lines as usize) < caps.lines
+    }
+
+    /// Adds a line, or the last piece of one.
+    pub(super) fn push(&mut self, at: Position, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.state.lines += 1;
+        let (file, start) = at;
+        let length = bytes.len() as u64;
+        match self.state.extents.last_mut() {
+            Some(last) if (last.file, last.end_exclusive()) == at => last.length += length,
+            _ => self.state.extents.push(Extent { file, start, length }),
+        }
+    }
+
+    pub(super) fn emit(&self, incomplete: bool, sink: &mut impl Sink) {
+        sink.record(CutRecord {
+            extents: &self.state.extents,
+            bytes: &self.bytes,
+            iostream: Some(self.state.iostream),
+            id_time_ns: Some(self.state.id_time_ns),
+            line_start: self.state.line_start,
+            incomplete,
+            continued: self.state.continued,
+            malformed: false,
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! Where records end. Pure: no clock, file, log or tokio.
+//!
+//! A [`Cutter`] is fed the bytes of one source's files, in order, and says which of them are a record. What it says is a
+//! function of those bytes and of the journalled cuts ([`CutJournal`]) alone: how the bytes were read, batched or read
+//! again after a restart changes nothing, because a record that is cut elsewhere the second time is indexed twice.
+//!
+//! - Every line is a record; a CRI line tagged `P` waits for the `F` of its iostream, also in the next file.
+//! - A line whose envelope cannot be read is a record by itself, and touches nothing else.
+//! - A record ends at the caps: a joined one before the line that would take it over, a longer line in pieces.
+//! - Whatever else ends a record (idleness, the end of a file's life) is a journalled cut.
+//!
+//! Every byte is in exactly one record. It does not decide when to wait no longer, and does not decode.
+#![deny(clippy::indexing_slicing)]
+
+mod cutter;
+mod fragment;
+mod journal;
+mod line;
+mod state;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod tests;
+
+use naru_proto::frame::{Extent, IoStream};
+use naru_proto::ids::FileId;
+use naru_proto::limits::{RECORD_MAX_BYTES, RECORD_MAX_LINES};
+
+pub use self::cutter::{Cutter, Held};
+pub use self::journal::{CutJournal, JournaledCut};
+pub use self::state::{HeldState, Inside, ResumeState};
+
+/// A byte of a source: its file and its offset there.
+pub type Position = (FileId, u64);
+
+/// How the files of a source are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lines with the kubelet's envelope.
+    Cri,
+    /// Any text.
+    Plain,
+}
+
+impl From<Format> for naru_proto::frame::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Cri => Self::Cri,
+            Format::Plain => Self::Plain,
+        }
+    }
+}
+
+/// Receives what was cut, in order. Each call is one frame, or part of one.
+pub trait Sink {
+    /// Consecutive whole lines, each of them a record: `records` of them, the first at `start`.
+    ///
+    /// `id_time_ns` is for malformed lines only; the others carry their own.
+    fn lines(
+        &mut self,
+        file: FileId,
+        start: u64,
+        bytes: &[u8],
+        records: u32,
+        malformed: bool,
+        id_time_ns: Option<i64>,
+    );
+
+    /// One record that is not simply a whole line.
+    fn record(&mut self, record: CutRecord<'_>);
+}
+
+/// A record that is not simply a whole line: joined, cut at the cap, or cut while it waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutRecord<'a> {
+    /// Where its bytes stood, in order; adjacent ones of a file are one.
+    pub extents: &'a [Extent],
+    /// Envelopes and newlines included.
+    pub bytes: &'a [u8],
+    /// None for plain and for malformed lines.
+    pub iostream: Option<IoStream>,
+    /// The envelope time of its first line; for a malformed one the last readable before it in the file; None for plain.
+    pub id_time_ns: Option<i64>,
+    /// Where the line begins that the record begins inside; None when it begins with a line.
+    pub line_start: Option<u64>,
+    /// It was cut while it waited for its end.
+    pub incomplete: bool,
+    /// It continues the record before it, which was cut at a cap or, inside its last line, at a journalled cut.
+    pub continued: bool,
+    /// Its line has no readable envelope.
+    pub malformed: bool,
+}
+
+/// The bounds of a record, envelopes and newlines included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Caps {
+    bytes: usize,
+    lines: usize,
+}
+
+impl Caps {
+    const CONTRACT: Self = Self { bytes: RECORD_MAX_BYTES, lines: RECORD_MAX_LINES };
+}

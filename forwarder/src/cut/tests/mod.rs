@@ -1,0 +1,6 @@
+//! The cutter against a model ([`model`], [`properties`]), and its borders by example ([`examples`]).
+
+mod examples;
+mod harness;
+mod model;
+mod properties;

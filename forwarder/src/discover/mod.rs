@@ -1,0 +1,299 @@
+//! Which log files there are: directories are watched by one inotify instance and read again when they change.
+//!
+//! It says where something happened; what it means for a file is the tailer's business. Without inotify, or when its
+//! queue overflows, everything is looked at again. An error while looking is never taken for absence.
+
+pub mod host;
+pub mod pods;
+mod watch;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
+
+use crate::identity;
+use watch::Watcher;
+
+/// A directory whose entries matter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Directory {
+    /// Of pods.
+    Root,
+    /// A pod's.
+    Pod(String),
+    /// A container's.
+    Container(ContainerDirectory),
+    /// One that host files are in.
+    Host(PathBuf),
+}
+
+/// The directory of one container's logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ContainerDirectory {
+    /// The pod directory's name: `<namespace>_<pod>_<uid>`.
+    pub pod: String,
+    /// The container's name.
+    pub container: String,
+}
+
+/// What happened since the last look.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Entries came, went or were renamed.
+    pub containers: HashSet<ContainerDirectory>,
+    /// The same in directories of host files.
+    pub host: bool,
+    /// Files that were written to.
+    pub written: HashSet<(Directory, OsString)>,
+}
+
+impl Changes {
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.containers.is_empty() && !self.host && self.written.is_empty()
+    }
+}
+
+/// Finds directories and what happens in them.
+pub struct Discovery {
+    pods_root: Option<PathBuf>,
+    host_directories: HashSet<PathBuf>,
+    watcher: Option<Watcher>,
+    watched: HashMap<i32, Directory>,
+    /// Every directory that is known, and when its entries last changed.
+    known: HashMap<Directory, i64>,
+    changes: Changes,
+}
+
+impl Discovery {
+    /// Watches nothing yet: the first [`Self::reconcile`] does.
+    #[must_use]
+    pub fn new(pods_root: Option<PathBuf>) -> Self {
+        let watcher = Watcher::new()
+            .inspect_err(|error| {
+                tracing::warn!(%error, "inotify is refused; directories are read every second");
+            })
+            .ok();
+        Self {
+            pods_root,
+            host_directories: HashSet::new(),
+            watcher,
+            watched: HashMap::new(),
+            known: HashMap::new(),
+            changes: Changes::default(),
+        }
+    }
+
+    /// What becomes readable when something happens; None without inotify.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.watcher.as_ref().map(Watcher::descriptor)
+    }
+
+    /// Whether changes are only found by [`Self::reconcile`].
+    #[must_use]
+    pub fn must_poll(&self) -> bool {
+        let root_missing = self.pods_root.is_some() && !self.known.contains_key(&Directory::Root);
+        self.watcher.is_none() || root_missing
+    }
+
+    /// Adds a directory of host files.
+    pub fn watch_host(&mut self, directory: PathBuf) {
+        if self.host_directories.insert(directory.clone()) {
+            self.look(Directory::Host(directory));
+        }
+    }
+
+    /// Takes what happened since the last call.
+    pub fn changes(&mut self) -> Changes {
+        self.read_events();
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Looks at every directory's time, and into those that changed.
+    pub fn reconcile(&mut self) {
+        if self.pods_root.is_some() {
+            self.look(Directory::Root);
+        }
+        let known: Vec<_> = self.known.keys().cloned().collect();
+        for directory in known {
+            if directory != Directory::Root {
+                self.look(directory);
+            }
+        }
+        for directory in self.host_directories.clone() {
+            self.look(Directory::Host(directory));
+        }
+    }
+
+    fn path(&self, directory: &Directory) -> PathBuf {
+        let root = self.pods_root.as_deref().unwrap_or(Path::new("/"));
+        match directory {
+            Directory::Root => root.to_path_buf(),
+            Directory::Pod(pod) => root.join(pod),
+            Directory::Container(of) => root.join(&of.pod).join(&of.container),
+            Directory::Host(path) => path.clone(),
+        }
+    }
+
+    /// Watches a directory, then reads it if its entries changed since the last time: in this order, so that nothing
+    /// falls between.
+    fn look(&mut self, directory: Directory) {
+        let path = self.path(&directory);
+        self.watch(&directory, &path);
+        let changed_ns = match identity::directory_changed_ns(&path) {
+            Ok(changed_ns) => changed_ns,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(&directory);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "look at directory");
+                return;
+            }
+        };
+        if self.known.get(&directory) == Some(&changed_ns) && !recent(changed_ns) {
+            return;
+        }
+        if self.enter(&directory, &path) {
+            self.known.insert(directory, changed_ns);
+        }
+    }
+
+    /// Reads a directory; false when that failed and must be tried again.
+    fn enter(&mut self, directory: &Directory, path: &Path) -> bool {
+        match directory {
+            Directory::Container(of) => {
+                self.changes.containers.insert(of.clone());
+                true
+            }
+            Directory::Host(_) => {
+                self.changes.host = true;
+                true
+            }
+            Directory::Root | Directory::Pod(_) => match subdirectories(path) {
+                Ok(names) => {
+                    // Known before its children, so that a child can ask.
+                    self.known.entry(directory.clone()).or_insert(0);
+                    for name in names {
+                        if let Some(child) = child(directory, &name)
+                            && !self.known.contains_key(&child)
+                        {
+                            self.look(child);
+                        }
+                    }
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "read directory");
+                    false
+                }
+            },
+        }
+    }
+
+    fn watch(&mut self, directory: &Directory, path: &Path) {
+        let Some(watcher) = &self.watcher else { return };
+        let flags = match directory {
+            Directory::Root | Directory::Pod(_) => watch::ENTRIES,
+            Directory::Container(_) | Directory::Host(_) => watch::ENTRIES | WatchFlags::MODIFY,
+        };
+        match watcher.add(path, flags) {
+            Ok(watch) => {
+                self.watched.insert(watch, directory.clone());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "watch directory; it is polled");
+            }
+        }
+    }
+
+    fn forget(&mut self, directory: &Directory) {
+        if self.known.remove(directory).is_none() {
+            return;
+        }
+        match directory {
+            Directory::Container(of) => {
+                self.changes.containers.insert(of.clone());
+            }
+            Directory::Host(_) => self.changes.host = true,
+            Directory::Root | Directory::Pod(_) => {
+                let children: Vec<_> =
+                    self.known.keys().filter(|known| is_child(directory, known)).cloned().collect();
+                for child in children {
+                    self.look(child);
+                }
+            }
+        }
+    }
+
+    fn read_events(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let mut events = Vec::new();
+        if let Err(error) = watcher.read(&mut events) {
+            tracing::warn!(%error, "read inotify events");
+        }
+        for event in events {
+            if event.flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+                tracing::warn!("the inotify queue overflowed; every directory is read again");
+                self.known.values_mut().for_each(|changed_ns| *changed_ns = 0);
+                self.reconcile();
+                continue;
+            }
+            let Some(directory) = self.watched.get(&event.watch).cloned() else { continue };
+            if event.flags.contains(ReadFlags::IGNORED) {
+                self.watched.remove(&event.watch);
+                self.look(directory);
+            } else if event.flags.contains(ReadFlags::MODIFY) {
+                self.changes.written.insert((directory, event.name));
+            } else {
+                self.known.entry(directory.clone()).and_modify(|changed_ns| *changed_ns = 0);
+                match event.name.to_str().and_then(|name| child(&directory, name)) {
+                    Some(child) => self.look(child),
+                    None => self.look(directory),
+                }
+            }
+        }
+    }
+}
+
+/// The time of a directory has the granularity of a timer tick: what happened within it may not show.
+fn recent(changed_ns: i64) -> bool {
+    crate::clock::now_ns().saturating_sub(changed_ns) < 2_000_000_000
+}
+
+fn child(directory: &Directory, name: &str) -> Option<Directory> {
+    match directory {
+        Directory::Root => pods::pod_directory(name).map(|_| Directory::Pod(name.to_owned())),
+        Directory::Pod(pod) => Some(Directory::Container(ContainerDirectory {
+            pod: pod.clone(),
+            container: name.to_owned(),
+        })),
+        Directory::Container(_) | Directory::Host(_) => None,
+    }
+}
+
+fn is_child(directory: &Directory, other: &Directory) -> bool {
+    match (directory, other) {
+        (Directory::Root, Directory::Pod(_)) => true,
+        (Directory::Pod(pod), Directory::Container(of)) => of.pod == *pod,
+        _ => false,
+    }
+}
+
+fn subdirectories(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
+}

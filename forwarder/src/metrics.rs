@@ -1,0 +1,102 @@
+//! Every metric of the forwarder. The doc comment of a field is its help text.
+
+use naru_proto::wire::RefuseReason;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of refusals and of gaps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = ($name:literal, $unit:expr);)+) => {
+        /// The forwarder's metrics; clones count together.
+        #[derive(Debug, Clone, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $type,)+
+        }
+
+        impl Metrics {
+            /// Registers every metric; names begin with `naru_forwarder_`.
+            pub fn register(&self, registry: &mut Registry) {
+                let registry = registry.sub_registry_with_prefix("naru_forwarder");
+                $(
+                    let help = concat!($($help,)+).trim().trim_end_matches('.');
+                    match $unit {
+                        Some(unit) => {
+                            registry.register_with_unit($name, help, unit, self.$field.clone());
+                        }
+                        None => registry.register($name, help, self.$field.clone()),
+                    }
+                )+
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Bytes read from log files, uncompressed.
+    read_bytes: Counter = ("read", Some(Unit::Bytes));
+    /// Records cut from what was read.
+    cut_records: Counter = ("cut_records", None::<Unit>);
+    /// Lines without a readable envelope; they are sent, marked.
+    malformed_records: Counter = ("malformed_records", None::<Unit>);
+    /// Records cut while waiting for their end; they are sent, marked.
+    incomplete_records: Counter = ("incomplete_records", None::<Unit>);
+    /// Compressed bytes of batches sent, every time they were.
+    sent_bytes: Counter = ("sent", Some(Unit::Bytes));
+    /// Compressed bytes of batches that were sent before.
+    resent_bytes: Counter = ("resent", Some(Unit::Bytes));
+    /// Records of batches that were sent before.
+    resent_records: Counter = ("resent_records", None::<Unit>);
+    /// Compressed bytes of batches that the aggregator made durable.
+    acknowledged_bytes: Counter = ("acknowledged", Some(Unit::Bytes));
+    /// Records that the aggregator made durable.
+    acknowledged_records: Counter = ("acknowledged_records", None::<Unit>);
+    /// Batches that the aggregator refused, by reason.
+    refusals: Family<Reason, Counter> = ("refused_batches", None::<Unit>);
+    /// Streams opened to aggregators.
+    streams_opened: Counter = ("streams_opened", None::<Unit>);
+    /// Losses declared, by reason: bytes that were written and cannot be read any more.
+    gaps: Family<Reason, Counter> = ("gaps", None::<Unit>);
+    /// Files that cannot be read now.
+    unreadable_files: Gauge = ("unreadable_files", None::<Unit>);
+    /// Files being tailed.
+    open_files: Gauge = ("open_files", None::<Unit>);
+    /// Compressed bytes sent and not yet acknowledged.
+    unacknowledged_bytes: Gauge = ("unacknowledged", Some(Unit::Bytes));
+    /// Bytes in log files that are not yet acknowledged.
+    lag_bytes: Gauge = ("lag", Some(Unit::Bytes));
+    /// 1 while the checkpoint can be saved.
+    checkpoint_saved: Gauge = ("checkpoint_saved", None::<Unit>);
+    /// Times the checkpoint was written and synced.
+    checkpoint_syncs: Counter = ("checkpoint_syncs", None::<Unit>);
+}
+
+impl Metrics {
+    /// Counts a refusal.
+    pub fn refused(&self, reason: RefuseReason) {
+        let reason = match reason {
+            RefuseReason::Unspecified => "unspecified",
+            RefuseReason::Busy => "busy",
+            RefuseReason::NoCredit => "no_credit",
+            RefuseReason::Checksum => "checksum",
+            RefuseReason::TooLarge => "too_large",
+            RefuseReason::Invalid => "invalid",
+            RefuseReason::WrongNode => "wrong_node",
+            RefuseReason::UnknownFormat => "unknown_format",
+            RefuseReason::Draining => "draining",
+        };
+        self.refusals.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a declared loss.
+    pub fn gap(&self, reason: &'static str) {
+        self.gaps.get_or_create(&Reason { reason }).inc();
+    }
+}

@@ -1,0 +1,430 @@
+//! The stream to an aggregator: batches out within its credit, acknowledgements back.
+//!
+//! A batch is kept until it is acknowledged and sent again on the next stream if it was not; the aggregator's ids make
+//! that harmless. Nothing is ever given up here: the files still have it. The session holds no file and no position.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use naru_proto::wire::ingest_client::IngestClient;
+use naru_proto::wire::{
+    self, ClientMessage, Hello, Refuse, RefuseReason, RetryWhere, ServerMessage, client_message,
+    server_message,
+};
+use naru_proto::{limits, wire::Welcome};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::backoff::Backoff;
+use crate::chance;
+use crate::channel::{Outbound, SessionEnd};
+use crate::connect::Connector;
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than any queue's commit; an aggregator that needs more is hung, or its node is gone.
+const ACK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long in-flight batches may still be answered after a Drain.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A batch that was refused for ever is tried again this often: an aggregator may be mended, the lines may not.
+const NEVER_RETRY: Duration = Duration::from_secs(60);
+const BACKOFF_BASE: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// Messages handed to the transport and not yet taken by it.
+const TRANSPORT_QUEUE: usize = 2;
+
+/// Who the client says it is.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// The node's name.
+    pub node: String,
+    /// The cluster's name.
+    pub cluster: String,
+}
+
+/// Sends what the tailing thread hands over until that ends and everything is acknowledged.
+pub struct Session {
+    introduction: Introduction,
+    connector: Connector,
+    end: SessionEnd,
+    metrics: Metrics,
+    health: Health,
+    /// Not yet acknowledged, by number.
+    unacknowledged: BTreeMap<u64, Sent>,
+    /// Gaps and the newest status, for the next stream.
+    notices: VecDeque<client_message::Kind>,
+    /// The tailing thread has nothing more.
+    closed: bool,
+}
+
+struct Sent {
+    batch: wire::Batch,
+    /// On any stream.
+    ever: bool,
+    /// On this stream, and neither acknowledged nor refused.
+    outstanding_since: Option<Instant>,
+    /// It was refused and waits.
+    not_before: Option<Instant>,
+}
+
+/// How a stream ended.
+enum Ended {
+    /// All is acknowledged, nothing more comes.
+    Done,
+    /// Another is opened after this wait; elsewhere where there is an elsewhere.
+    Reopen(Duration),
+    /// It broke: wait by the backoff.
+    Broken,
+}
+
+/// One open stream.
+struct Stream {
+    outgoing: mpsc::Sender<ClientMessage>,
+    credit: u32,
+    draining: Option<(Instant, Duration)>,
+}
+
+impl Session {
+    /// Of this client, to those aggregators.
+    #[must_use]
+    pub fn new(
+        introduction: Introduction,
+        connector: Connector,
+        end: SessionEnd,
+        metrics: Metrics,
+        health: Health,
+    ) -> Self {
+        Self {
+            introduction,
+            connector,
+            end,
+            metrics,
+            health,
+            unacknowledged: BTreeMap::new(),
+            notices: VecDeque::new(),
+            closed: false,
+        }
+    }
+
+    /// Runs until the tailing thread has ended and everything it sent is acknowledged.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_MAX);
+        let mut avoid = None;
+        loop {
+            let ended = match self.open(avoid).await {
+                Some((stream, inbound, address)) => {
+                    avoid = Some(address);
+                    backoff.reset();
+                    let ended = self.serve(stream, inbound).await;
+                    self.forget_stream();
+                    ended
+                }
+                None => Ended::Broken,
+            };
+            let wait = match ended {
+                Ended::Done => return,
+                Ended::Reopen(wait) => wait,
+                Ended::Broken => backoff.next(chance::fraction()),
+            };
+            if self.wait_or_done(wait).await {
+                return;
+            }
+        }
+    }
+
+    /// Connects, says Hello and waits for Welcome; None, with a WARN, when that fails.
+    async fn open(
+        &mut self,
+        avoid: Option<SocketAddr>,
+    ) -> Option<(Stream, Streaming<ServerMessage>, SocketAddr)> {
+        let failed = |health: &Health, reason: String| {
+            tracing::warn!(%reason, "no aggregator; log files are read on when there is one");
+            health.disconnected(reason);
+        };
+        let (channel, address) = match self.connector.connect(avoid).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                failed(&self.health, sentence(&error));
+                return None;
+            }
+        };
+        let (outgoing, messages) = mpsc::channel(TRANSPORT_QUEUE);
+        let hello = ClientMessage { kind: Some(client_message::Kind::Hello(self.hello())) };
+        outgoing.try_send(hello).ok()?;
+        let mut client =
+            IngestClient::new(channel).max_decoding_message_size(limits::MESSAGE_MAX_BYTES);
+        match timeout(WELCOME_TIMEOUT, welcomed(&mut client, messages)).await {
+            Ok(Ok((welcome, inbound))) => {
+                tracing::info!(%address, credit = welcome.credit_batches, "connected");
+                self.metrics.streams_opened.inc();
+                self.health.connected(address);
+                let credit = welcome.credit_batches;
+                Some((Stream { outgoing, credit, draining: None }, inbound, address))
+            }
+            Ok(Err(status)) => {
+                failed(&self.health, format!("{address} answers: {}", status.message()));
+                None
+            }
+            Err(_) => {
+                failed(&self.health, format!("{address} does not answer"));
+                None
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            node: self.introduction.node.clone(),
+            cluster: self.introduction.cluster.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: Vec::new(),
+            limits: Some(limits::announced()),
+        }
+    }
+
+    async fn serve(&mut self, mut stream: Stream, mut inbound: Streaming<ServerMessage>) -> Ended {
+        loop {
+            if self.closed && self.unacknowledged.is_empty() {
+                return Ended::Done;
+            }
+            if let Some(ended) = self.leave_if_due(&stream) {
+                return ended;
+            }
+            let next = self.next_to_send(&stream);
+            let may_take = next.is_none() && !self.closed && stream.draining.is_none();
+            let deadline = self.next_deadline(&stream);
+            let outgoing = stream.outgoing.clone();
+            // Every arm may be dropped at its await: a message is taken from its channel or it is not.
+            tokio::select! {
+                message = inbound.message() => match message {
+                    Ok(Some(ServerMessage { kind: Some(kind) })) => {
+                        if let Some(ended) = self.handle(&mut stream, kind).await {
+                            return ended;
+                        }
+                    }
+                    Ok(Some(ServerMessage { kind: None })) => {}
+                    Ok(None) => return Ended::Reopen(Duration::ZERO),
+                    Err(status) => {
+                        tracing::warn!(reason = status.message(), "the stream broke");
+                        self.health.disconnected(format!("the stream broke: {}", status.message()));
+                        return Ended::Broken;
+                    }
+                },
+                permit = outgoing.reserve(), if next.is_some() => match (permit, next) {
+                    (Ok(permit), Some(next)) => permit.send(self.sending(&mut stream, next)),
+                    _ => return Ended::Broken,
+                },
+                outbound = self.end.outbound.recv(), if may_take => self.take(outbound),
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, outbound: Option<Outbound>) {
+        match outbound {
+            Some(Outbound::Batch(batch)) => {
+                let sent = Sent { batch, ever: false, outstanding_since: None, not_before: None };
+                self.unacknowledged.insert(sent.batch.number, sent);
+            }
+            Some(Outbound::Gap(gap)) => self.notices.push_back(client_message::Kind::Gap(gap)),
+            Some(Outbound::Status(status)) => {
+                self.notices.retain(|kind| !matches!(kind, client_message::Kind::Status(_)));
+                self.notices.push_back(client_message::Kind::Status(status));
+            }
+            None => self.closed = true,
+        }
+    }
+
+    /// What goes out next: a notice (0) or the oldest batch that may.
+    fn next_to_send(&self, stream: &Stream) -> Option<u64> {
+        if stream.draining.is_some() {
+            return None;
+        }
+        if !self.notices.is_empty() {
+            return Some(0);
+        }
+        let now = Instant::now();
+        let ready = |sent: &Sent| {
+            sent.outstanding_since.is_none() && sent.not_before.is_none_or(|at| at <= now)
+        };
+        self.unacknowledged
+            .values()
+            .find(|sent| stream.credit > 0 && ready(sent))
+            .map(|sent| sent.batch.number)
+    }
+
+    fn sending(&mut self, stream: &mut Stream, number: u64) -> ClientMessage {
+        if number == 0 {
+            return ClientMessage { kind: self.notices.pop_front() };
+        }
+        let kind = self.unacknowledged.get_mut(&number).map(|sent| {
+            stream.credit -= 1;
+            sent.outstanding_since = Some(Instant::now());
+            let bytes = sent.batch.body.len() as u64;
+            self.metrics.sent_bytes.inc_by(bytes);
+            if std::mem::replace(&mut sent.ever, true) {
+                self.metrics.resent_bytes.inc_by(bytes);
+                self.metrics.resent_records.inc_by(u64::from(sent.batch.records));
+            }
+            client_message::Kind::Batch(sent.batch.clone())
+        });
+        ClientMessage { kind }
+    }
+
+    async fn handle(&mut self, stream: &mut Stream, kind: server_message::Kind) -> Option<Ended> {
+        match kind {
+            server_message::Kind::Ack(ack) => {
+                self.acknowledged(ack.numbers).await;
+                None
+            }
+            server_message::Kind::Refuse(refuse) => self.refused(&refuse),
+            server_message::Kind::Credit(credit) => {
+                stream.credit = stream.credit.saturating_add(credit.batches);
+                None
+            }
+            server_message::Kind::Drain(drain) => {
+                let wait = Duration::from_millis(u64::from(drain.reconnect_ms));
+                tracing::info!("the aggregator drains this stream");
+                stream.draining = Some((Instant::now() + DRAIN_TIMEOUT, wait));
+                None
+            }
+            // Not announced as capabilities, so not sent.
+            server_message::Kind::Policy(_) | server_message::Kind::Settled(_) => None,
+            server_message::Kind::Welcome(_) => None,
+        }
+    }
+
+    async fn acknowledged(&mut self, mut numbers: Vec<u64>) {
+        numbers.retain(|number| match self.unacknowledged.remove(number) {
+            Some(sent) => {
+                self.metrics.acknowledged_bytes.inc_by(sent.batch.body.len() as u64);
+                self.metrics.acknowledged_records.inc_by(u64::from(sent.batch.records));
+                true
+            }
+            None => false,
+        });
+        if numbers.is_empty() {
+            return;
+        }
+        // The tailing thread never waits for this task, so it takes them soon; after its end nobody needs them.
+        if self.end.acked.send(numbers).await.is_ok() {
+            self.end.wake.wake();
+        }
+    }
+
+    fn refused(&mut self, refuse: &Refuse) -> Option<Ended> {
+        let reason = refuse.reason();
+        self.metrics.refused(reason);
+        let sent = self.unacknowledged.get_mut(&refuse.number)?;
+        sent.outstanding_since = None;
+        let wait = Duration::from_millis(u64::from(refuse.retry_ms));
+        let expected = matches!(reason, RefuseReason::Busy | RefuseReason::NoCredit);
+        match refuse.r#where() {
+            RetryWhere::Here if expected => {
+                tracing::debug!(detail = refuse.detail, "the aggregator is busy");
+                sent.not_before = Some(Instant::now() + wait);
+                None
+            }
+            RetryWhere::Here => {
+                tracing::warn!(?reason, detail = refuse.detail, "a batch was refused; sent again");
+                sent.not_before = Some(Instant::now() + wait);
+                None
+            }
+            RetryWhere::Elsewhere | RetryWhere::Unspecified => {
+                tracing::warn!(?reason, detail = refuse.detail, "refused; trying elsewhere");
+                Some(Ended::Reopen(wait.mul_f64(0.5 + chance::fraction())))
+            }
+            RetryWhere::Never => {
+                tracing::error!(
+                    ?reason,
+                    detail = refuse.detail,
+                    number = refuse.number,
+                    "the aggregator will not take a batch; it is kept and tried every minute"
+                );
+                sent.not_before = Some(Instant::now() + NEVER_RETRY);
+                None
+            }
+        }
+    }
+
+    /// Whether this stream has nothing more to give.
+    fn leave_if_due(&self, stream: &Stream) -> Option<Ended> {
+        let now = Instant::now();
+        let outstanding = self.unacknowledged.values().filter_map(|sent| sent.outstanding_since);
+        let oldest = outstanding.min();
+        if let Some((until, wait)) = stream.draining {
+            return (oldest.is_none() || until <= now).then_some(Ended::Reopen(wait));
+        }
+        if oldest.is_some_and(|since| since + ACK_TIMEOUT <= now) {
+            tracing::warn!("no acknowledgement for 15 s; trying elsewhere");
+            self.health.disconnected("the aggregator does not acknowledge".to_owned());
+            return Some(Ended::Reopen(BACKOFF_BASE.mul_f64(chance::fraction())));
+        }
+        None
+    }
+
+    fn next_deadline(&self, stream: &Stream) -> Instant {
+        let of_batches = self.unacknowledged.values().filter_map(|sent| {
+            sent.outstanding_since.map(|since| since + ACK_TIMEOUT).or(sent.not_before)
+        });
+        let now = Instant::now();
+        of_batches
+            .chain(stream.draining.map(|(until, _)| until))
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(now + ACK_TIMEOUT)
+    }
+
+    /// What was outstanding on a stream that ended goes out first on the next, in order.
+    fn forget_stream(&mut self) {
+        for sent in self.unacknowledged.values_mut() {
+            sent.outstanding_since = None;
+            sent.not_before = None;
+        }
+    }
+
+    /// Waits; true when there is nothing left to do.
+    async fn wait_or_done(&mut self, wait: Duration) -> bool {
+        let deadline = sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            if self.closed && self.unacknowledged.is_empty() {
+                return true;
+            }
+            let may_take = !self.closed && self.unacknowledged.is_empty();
+            tokio::select! {
+                () = &mut deadline => return false,
+                outbound = self.end.outbound.recv(), if may_take => self.take(outbound),
+            }
+        }
+    }
+}
+
+async fn welcomed(
+    client: &mut IngestClient<tonic::transport::Channel>,
+    messages: mpsc::Receiver<ClientMessage>,
+) -> Result<(Welcome, Streaming<ServerMessage>), tonic::Status> {
+    let mut inbound = client.ship(ReceiverStream::new(messages)).await?.into_inner();
+    match inbound.message().await? {
+        Some(ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) }) => {
+            Ok((welcome, inbound))
+        }
+        _ => Err(tonic::Status::failed_precondition("no Welcome; is this an aggregator?")),
+    }
+}
+
+/// An error and its causes in one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

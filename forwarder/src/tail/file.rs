@@ -1,0 +1,380 @@
+//! One physical file of a source: its handle, and its bytes from a position on.
+//!
+//! Reading never moves the position; consuming does. Each read of a plain file begins 64 bytes before the position and
+//! compares them: a file that was truncated, or truncated and written again past the position, is noticed before a
+//! byte of it is taken for what it is not.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use flate2::read::MultiGzDecoder;
+use naru_proto::ids::FileId;
+
+use crate::checkpoint::Guard;
+use crate::discover::pods::Order;
+use crate::identity::Identity;
+
+/// Compared before each read.
+pub(super) const GUARD_BYTES: usize = 64;
+
+/// A file of a source.
+pub(super) struct TailedFile {
+    /// None until its first line says it.
+    pub(super) id: Option<FileId>,
+    pub(super) salt: u64,
+    /// Of the plain file.
+    pub(super) identity: Option<Identity>,
+    /// Of its compressed twin.
+    pub(super) gzip_identity: Option<Identity>,
+    /// In its directory: the plain file's, or the twin's where there is no plain file.
+    pub(super) name: String,
+    pub(super) order: Order,
+    pub(super) content: Content,
+    /// The next byte to cut.
+    pub(super) read: u64,
+    /// Everything before it is acknowledged, but for what the committed state holds.
+    pub(super) acknowledged: u64,
+    /// The most it was seen to have, uncompressed.
+    pub(super) size: u64,
+    /// At this size nothing could be cut.
+    pub(super) looked_at: u64,
+    /// The bytes before `read`.
+    pub(super) guard: Vec<u8>,
+    /// After a restart: what those bytes must be, until the first read.
+    pub(super) saved_guard: Option<Guard>,
+    /// Read to its end, and the writer has gone on to the next.
+    pub(super) passed: bool,
+    /// No directory entry is left.
+    pub(super) gone: bool,
+    /// When it last grew.
+    pub(super) grew: Instant,
+    /// When it came to be, as far as that is known.
+    pub(super) appeared: Instant,
+    /// Since when it is gone, unopened and unread.
+    pub(super) missing_since: Option<Instant>,
+    /// Host files: the id-time of what is read from an offset on, nanoseconds since 1970.
+    pub(super) steps: Vec<(u64, i64)>,
+}
+
+/// Where the bytes come from.
+pub(super) enum Content {
+    Closed,
+    Plain(File),
+    /// The descriptor keeps the bytes; the reader costs memory and is made when its turn comes.
+    Gzip(File, Option<Box<GzipReader>>),
+}
+
+/// What a read found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// The bytes from the position on begin here in the buffer; there are none at the end.
+    From(usize),
+    /// The file is not what it was.
+    Truncated,
+}
+
+impl TailedFile {
+    pub(super) fn new(name: String, order: Order, now: Instant) -> Self {
+        Self {
+            id: None,
+            salt: 0,
+            identity: None,
+            gzip_identity: None,
+            name,
+            order,
+            content: Content::Closed,
+            read: 0,
+            acknowledged: 0,
+            size: 0,
+            looked_at: 0,
+            guard: Vec::new(),
+            saved_guard: None,
+            passed: false,
+            gone: false,
+            grew: now,
+            appeared: now,
+            missing_since: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Reads up to `want` bytes from the position on, after the guard.
+    pub(super) fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<Filled> {
+        match &mut self.content {
+            Content::Closed => {
+                buffer.clear();
+                Ok(Filled::From(0))
+            }
+            Content::Gzip(file, reader) => {
+                let reader = match reader {
+                    Some(reader) => reader,
+                    None => reader.insert(Box::new(GzipReader::new(file.try_clone()?)?)),
+                };
+                reader.seek(self.read)?;
+                buffer.clear();
+                buffer.extend_from_slice(reader.peek(want)?);
+                self.seen_size(self.read + buffer.len() as u64);
+                Ok(Filled::From(0))
+            }
+            Content::Plain(file) => {
+                if let Some(saved) = self.saved_guard {
+                    let length = u64::from(saved.length).min(self.read);
+                    read_at(file, self.read - length, buffer, length as usize)?;
+                    if !saved.matches(buffer) {
+                        return Ok(Filled::Truncated);
+                    }
+                    self.saved_guard = None;
+                    self.guard.clone_from(buffer);
+                }
+                let guard = self.guard.len();
+                let from = self.read - guard as u64;
+                read_at(file, from, buffer, guard + want)?;
+                if buffer.get(..guard) != Some(&self.guard[..]) {
+                    return Ok(Filled::Truncated);
+                }
+                self.seen_size(from + buffer.len() as u64);
+                Ok(Filled::From(guard))
+            }
+        }
+    }
+
+    /// Moves the position over bytes that were cut. `up_to` ends with them and begins as early as is known.
+    pub(super) fn consume(&mut self, count: usize, up_to: &[u8]) {
+        self.read += count as u64;
+        if let Content::Gzip(_, Some(reader)) = &mut self.content {
+            reader.consume(count);
+        }
+        let keep = up_to.len().min(GUARD_BYTES);
+        self.guard.clear();
+        self.guard.extend_from_slice(up_to.get(up_to.len() - keep..).unwrap_or_default());
+    }
+
+    /// Bytes of a range, if they can still be had; the position stays.
+    pub(super) fn bytes_at(&self, start: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.bytes_up_to(start, length)?;
+        Ok((bytes.len() == length).then_some(bytes))
+    }
+
+    /// Up to `length` bytes from an offset on, as many as there are.
+    pub(super) fn bytes_up_to(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match &self.content {
+            Content::Closed => {}
+            Content::Plain(file) => read_at(file, start, &mut bytes, length)?,
+            Content::Gzip(file, _) => {
+                let mut apart = GzipReader::new(file.try_clone()?)?;
+                apart.seek(start)?;
+                bytes.extend_from_slice(apart.peek(length)?);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Notes how much there is.
+    pub(super) fn seen_size(&mut self, size: u64) {
+        if size > self.size {
+            self.size = size;
+            self.grew = Instant::now();
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.content, Content::Closed)
+    }
+
+    pub(super) fn is_gzip(&self) -> bool {
+        matches!(self.content, Content::Gzip(..))
+    }
+
+    /// Whether a read would cost a decompressor's memory that is not spent yet.
+    pub(super) fn needs_decompressor(&self) -> bool {
+        matches!(self.content, Content::Gzip(_, None))
+    }
+
+    pub(super) fn has_decompressor(&self) -> bool {
+        matches!(self.content, Content::Gzip(_, Some(_)))
+    }
+
+    pub(super) fn drop_decompressor(&mut self) {
+        if let Content::Gzip(_, reader) = &mut self.content {
+            *reader = None;
+        }
+    }
+
+    /// Why the bytes end before the file does.
+    pub(super) fn damage(&self) -> Option<io::Error> {
+        match &self.content {
+            Content::Gzip(_, Some(reader)) => reader.damage.map(io::Error::from),
+            Content::Gzip(_, None) | Content::Plain(_) | Content::Closed => None,
+        }
+    }
+
+    /// Whether every byte that was read is acknowledged.
+    pub(super) fn is_settled(&self) -> bool {
+        self.acknowledged >= self.read
+    }
+
+    /// The id-time of what is read at an offset, and where the next step begins.
+    pub(super) fn step_at(&self, offset: u64) -> (Option<i64>, Option<u64>) {
+        let after = self.steps.partition_point(|(from, _)| *from <= offset);
+        let current = after.checked_sub(1).and_then(|index| self.steps.get(index));
+        (current.map(|(_, time)| *time), self.steps.get(after).map(|(from, _)| *from))
+    }
+}
+
+fn read_at(file: &File, from: u64, buffer: &mut Vec<u8>, want: usize) -> io::Result<()> {
+    // What is there from the last read is overwritten: zeroing it again would cost as much as cutting it.
+    if buffer.len() < want {
+        buffer.resize(want, 0);
+    }
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..want).filter(|room| !room.is_empty()) {
+        match file.read_at(room, from + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
+}
+
+/// A compressed file, read forwards.
+pub(super) struct GzipReader {
+    file: File,
+    decoder: MultiGzDecoder<File>,
+    /// Decompressed and not consumed.
+    ahead: Vec<u8>,
+    /// The offset of its first byte.
+    position: u64,
+    /// What ends the bytes that can be had, when it is not the end of the file.
+    damage: Option<io::ErrorKind>,
+}
+
+/// Decompressed at once.
+const GZIP_STEP_BYTES: usize = 64 << 10;
+
+impl GzipReader {
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let mut own = file.try_clone()?;
+        own.seek(SeekFrom::Start(0))?;
+        Ok(Self {
+            file,
+            decoder: MultiGzDecoder::new(own),
+            ahead: Vec::new(),
+            position: 0,
+            damage: None,
+        })
+    }
+
+    /// The first bytes of a compressed file; the error of a damaged one.
+    pub(super) fn head(file: &File, want: usize) -> io::Result<Vec<u8>> {
+        let mut reader = Self::new(file.try_clone()?)?;
+        Ok(reader.peek(want)?.to_vec())
+    }
+
+    fn seek(&mut self, offset: u64) -> io::Result<()> {
+        if offset < self.position {
+            *self = Self::new(self.file.try_clone()?)?;
+        }
+        while self.position < offset {
+            let skip = usize::try_from(offset - self.position).unwrap_or(usize::MAX);
+            let available = self.peek(GZIP_STEP_BYTES)?.len();
+            if available == 0 {
+                return Err(self.damage.unwrap_or(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.consume(skip.min(available));
+        }
+        Ok(())
+    }
+
+    fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
+        while self.ahead.len() < want && self.damage.is_none() {
+            let filled = self.ahead.len();
+            self.ahead.resize(filled + GZIP_STEP_BYTES, 0);
+            let read = self.decoder.read(self.ahead.get_mut(filled..).unwrap_or_default());
+            self.ahead.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if self.ahead.is_empty() && self.position == 0 => return Err(error),
+                // What came before it is sound: each block has its own end.
+                Err(error) => self.damage = Some(error.kind()),
+            }
+        }
+        Ok(self.ahead.get(..want).unwrap_or(&self.ahead))
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.ahead.len());
+        self.ahead.drain(..count);
+        self.position += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn tailed(content: Content) -> TailedFile {
+        let mut file = TailedFile::new("0.log".into(), Order::Live, Instant::now());
+        file.content = content;
+        file
+    }
+
+    fn take(file: &mut TailedFile, buffer: &mut Vec<u8>, count: usize) -> String {
+        let Filled::From(start) = file.fill(buffer, count).unwrap() else { return "!".into() };
+        let end = buffer.len().min(start + count);
+        file.consume(end - start, &buffer[..end]);
+        String::from_utf8(buffer[start..end].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn truncation_is_noticed_even_when_the_file_has_grown_past_the_position() {
+        let buffer = &mut Vec::new();
+        let on_disk = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(on_disk.path(), text).unwrap();
+        write("first line\nsecond line\n");
+        let mut file = tailed(Content::Plain(File::open(on_disk.path()).unwrap()));
+        assert_eq!(take(&mut file, buffer, 11), "first line\n");
+        assert_eq!(take(&mut file, buffer, 100), "second line\n");
+        assert_eq!(take(&mut file, buffer, 100), "");
+        write("short\n");
+        assert_eq!(file.fill(buffer, 100).unwrap(), Filled::Truncated);
+        write("other text of more than the bytes that were there\n");
+        assert_eq!(file.fill(buffer, 100).unwrap(), Filled::Truncated);
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_from_any_offset() {
+        let text: String = (0..30_000).map(|n| format!("line {n}\n")).collect();
+        let on_disk = tempfile::NamedTempFile::new().unwrap();
+        let mut encoder =
+            flate2::write::GzEncoder::new(on_disk.reopen().unwrap(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        let open = || Content::Gzip(File::open(on_disk.path()).unwrap(), None);
+        let buffer = &mut Vec::new();
+        let mut file = tailed(open());
+        let mut found = String::new();
+        while let piece @ 1.. = {
+            let piece = take(&mut file, buffer, 10_007);
+            found.push_str(&piece);
+            piece.len()
+        } {
+            assert!(piece <= 10_007);
+        }
+        assert!(found == text);
+        assert_eq!(file.bytes_at(5, 9).unwrap().unwrap(), text.as_bytes()[5..14]);
+        let mut later = tailed(open());
+        later.read = 100_000;
+        assert_eq!(take(&mut later, buffer, 50).as_bytes(), &text.as_bytes()[100_000..100_050]);
+        let mut beyond = tailed(open());
+        beyond.read = text.len() as u64 + 1;
+        assert!(beyond.fill(buffer, 10).is_err());
+    }
+}

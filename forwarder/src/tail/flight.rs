@@ -1,0 +1,95 @@
+//! Batches that were sent and are not yet acknowledged, in order, and the window that bounds them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use naru_proto::limits::UNACKNOWLEDGED_MAX_BYTES;
+use naru_proto::wire;
+
+use super::source::Point;
+use crate::batch::Sealed;
+
+/// What is in flight.
+#[derive(Default)]
+pub(super) struct Flight {
+    batches: VecDeque<InFlight>,
+    bytes: usize,
+}
+
+struct InFlight {
+    number: u64,
+    bytes: usize,
+    points: BTreeMap<usize, Point>,
+    acknowledged: bool,
+}
+
+impl Flight {
+    /// Whether more may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes < UNACKNOWLEDGED_MAX_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes off with a batch; its message goes to the session.
+    pub(super) fn depart(&mut self, sealed: Sealed<Point>) -> wire::Batch {
+        let Sealed { batch, points } = sealed;
+        let bytes = batch.body.len();
+        self.bytes += bytes;
+        self.batches.push_back(InFlight {
+            number: batch.number,
+            bytes,
+            points,
+            acknowledged: false,
+        });
+        batch
+    }
+
+    /// Notes acknowledgements, in any order, and gives the points that everything before is acknowledged up to.
+    pub(super) fn land(&mut self, numbers: &[u64]) -> BTreeMap<usize, Point> {
+        for number in numbers {
+            if let Ok(index) = self.batches.binary_search_by_key(number, |batch| batch.number)
+                && let Some(batch) = self.batches.get_mut(index)
+                && !std::mem::replace(&mut batch.acknowledged, true)
+            {
+                self.bytes -= batch.bytes;
+            }
+        }
+        let mut reached = BTreeMap::new();
+        while self.batches.front().is_some_and(|batch| batch.acknowledged) {
+            // A later batch's point replaces an earlier one's.
+            reached.extend(self.batches.pop_front().map(|batch| batch.points).unwrap_or_default());
+        }
+        reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cut::{Format, ResumeState};
+
+    #[test]
+    fn points_are_reached_in_order_whatever_the_order_of_acknowledgements() {
+        let mut flight = Flight::default();
+        for number in 1..=3 {
+            let batch = wire::Batch { number, body: vec![0; 10].into(), ..wire::Batch::default() };
+            let mut state = ResumeState::new(Format::Plain);
+            state.last_time_ns = Some(number as i64);
+            let points = [(7, Point { state, files: Vec::new() })].into();
+            flight.depart(Sealed { batch, points });
+        }
+        assert_eq!(flight.bytes(), 30);
+        assert!(flight.land(&[2, 9]).is_empty());
+        assert_eq!(flight.bytes(), 20);
+        let reached = flight.land(&[1, 1]);
+        assert_eq!(reached.get(&7).and_then(|point| point.state.last_time_ns), Some(2));
+        assert_eq!(flight.land(&[3]).len(), 1);
+        assert!(flight.is_empty() && flight.bytes() == 0);
+    }
+}

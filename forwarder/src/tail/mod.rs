@@ -1,0 +1,533 @@
+//! The tailing thread: finds files, reads them in turns, cuts them into batches, and keeps the checkpoint.
+//!
+//! It owns every file and every position. It never waits for the network: batches go into a bounded channel when there is
+//! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
+
+mod adopt;
+mod file;
+mod flight;
+mod frames;
+mod saved;
+mod source;
+mod tend;
+mod turn;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use naru_proto::frame::{Source, Writer};
+use naru_proto::ids::FileId;
+use naru_proto::wire;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc;
+
+use crate::channel::{Outbound, TailEnd};
+use crate::checkpoint::{Checkpoint, Loaded};
+use crate::config::Config;
+use crate::discover::host::HostPattern;
+use crate::discover::{Changes, ContainerDirectory, Directory, Discovery, pods};
+use crate::health::{FilesRequest, Health};
+use crate::metrics::Metrics;
+use flight::Flight;
+use frames::Outgoing;
+use source::{Place, SourceTail};
+use turn::Turn;
+
+/// How long events gather before hot files are read: one wake for many writes.
+const TICK: Duration = Duration::from_millis(30);
+/// How long a part-filled batch waits for more.
+const LINGER: Duration = Duration::from_millis(200);
+/// How often sources that time alone may change are looked at.
+const TEND: Duration = Duration::from_millis(250);
+/// How often acknowledged positions are saved.
+const SAVE: Duration = Duration::from_secs(1);
+const RECONCILE: Duration = Duration::from_secs(30);
+/// Without inotify, or while the log directory is not there.
+const RECONCILE_POLLING: Duration = Duration::from_secs(1);
+const STATUS: Duration = Duration::from_secs(10);
+/// How long a stop waits for an aggregator that is not there.
+const ALONE_GRACE: Duration = Duration::from_secs(3);
+/// Full batches that wait for the session.
+const SEALED_MAX: usize = 2;
+
+/// Everything the thread needs.
+pub struct Parts {
+    /// The checked configuration.
+    pub config: Config,
+    /// Where positions are kept.
+    pub checkpoint: Checkpoint,
+    /// What it held.
+    pub loaded: Loaded,
+    /// To the session.
+    pub end: TailEnd,
+    /// Questions of `files`.
+    pub requests: mpsc::Receiver<FilesRequest>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// For `/readyz`.
+    pub health: Health,
+}
+
+/// See the module.
+pub struct Tailer {
+    config: Config,
+    discovery: Discovery,
+    checkpoint: Checkpoint,
+    end: TailEnd,
+    requests: mpsc::Receiver<FilesRequest>,
+    health: Health,
+    sources: HashMap<usize, SourceTail>,
+    by_writer: HashMap<Writer, usize>,
+    next_index: usize,
+    /// Sources with bytes to read, in turn.
+    hot: VecDeque<usize>,
+    /// Sources that time alone may change.
+    attention: HashSet<usize>,
+    outgoing: Outgoing,
+    flight: Flight,
+    notices: VecDeque<Outbound>,
+    buffer: Vec<u8>,
+    /// Files that cannot be read, and why: reported once.
+    unreadable: BTreeMap<PathBuf, String>,
+    /// What was said of a file in the last status.
+    told: HashMap<FileId, (u64, u64, u64)>,
+    timers: Timers,
+}
+
+struct Timers {
+    reconcile: Instant,
+    tend: Instant,
+    save: Instant,
+    status: Instant,
+    /// Files were read in the last round.
+    active: bool,
+}
+
+/// A range that will not be read any more.
+struct Loss {
+    file: Option<FileId>,
+    start: u64,
+    end_exclusive: Option<u64>,
+    last_known_size: u64,
+    reason: wire::GapReason,
+}
+
+impl Tailer {
+    /// Takes over what the checkpoint holds. Reads nothing yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, checkpoint, loaded, end, requests, metrics, health } = parts;
+        let now = Instant::now();
+        let mut tailer = Self {
+            discovery: Discovery::new(config.pods_dir.clone()),
+            config,
+            checkpoint,
+            end,
+            requests,
+            health,
+            sources: HashMap::new(),
+            by_writer: HashMap::new(),
+            next_index: 0,
+            hot: VecDeque::new(),
+            attention: HashSet::new(),
+            outgoing: Outgoing::new(metrics),
+            flight: Flight::default(),
+            notices: VecDeque::new(),
+            buffer: Vec::new(),
+            unreadable: BTreeMap::new(),
+            told: HashMap::new(),
+            timers: Timers { reconcile: now, tend: now, save: now, status: now, active: false },
+        };
+        tailer.restore(&loaded, now);
+        tailer
+    }
+
+    /// Runs until `stop` is set, then waits for acknowledgements for as long as `grace`, and saves.
+    pub fn run(mut self, stop: &AtomicBool, grace: Duration) {
+        while !stop.load(Ordering::Acquire) {
+            let wait = self.round();
+            self.sleep(wait);
+        }
+        let stopped = Instant::now();
+        self.outgoing.seal();
+        while !(self.flight.is_empty() && self.nothing_waits()) {
+            // The files still have it; there is nobody to wait for without an aggregator.
+            let alone = stopped.elapsed() >= ALONE_GRACE && self.health.is_disconnected();
+            if alone || stopped.elapsed() >= grace {
+                break;
+            }
+            self.hand_over();
+            self.take_acknowledgements();
+            self.sleep(Some(TICK));
+        }
+        self.take_acknowledgements();
+        if !self.flight.is_empty() {
+            tracing::warn!("stopped with batches in flight; they are sent again at the next start");
+        }
+        self.save();
+    }
+
+    fn nothing_waits(&self) -> bool {
+        self.outgoing.sealed.is_empty() && self.notices.is_empty()
+    }
+
+    /// One round; says how long to sleep, None until something happens.
+    fn round(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.take_acknowledgements();
+        if now >= self.timers.reconcile {
+            self.reconcile(now);
+        }
+        let changes = self.discovery.changes();
+        self.apply(changes, now);
+        let read = self.read_hot(now);
+        if now >= self.timers.tend {
+            self.tend(now);
+            self.timers.tend = now + TEND;
+        }
+        if self.outgoing.waits_since().is_some_and(|since| now >= since + LINGER) {
+            self.outgoing.seal();
+        }
+        self.hand_over();
+        if now >= self.timers.save {
+            self.save();
+            self.timers.save = now + SAVE;
+        }
+        if now >= self.timers.status {
+            self.send_status();
+            self.timers.status = now + STATUS;
+        }
+        self.answer_requests();
+        self.timers.active = read;
+        self.next_wait(now)
+    }
+
+    fn next_wait(&self, now: Instant) -> Option<Duration> {
+        if !self.hot.is_empty() && self.has_room() {
+            return Some(Duration::ZERO);
+        }
+        if self.timers.active || !self.nothing_waits() {
+            return Some(TICK);
+        }
+        let mut deadline = self.timers.reconcile.min(self.timers.status);
+        if let Some(since) = self.outgoing.waits_since() {
+            deadline = deadline.min(since + LINGER);
+        }
+        if !self.attention.is_empty() {
+            deadline = deadline.min(self.timers.tend);
+        }
+        if self.sources.values().any(|source| source.unsaved) {
+            deadline = deadline.min(self.timers.save);
+        }
+        Some(deadline.saturating_duration_since(now))
+    }
+
+    /// Sleeps until something happens; while files are hot, changes gather for a tick.
+    fn sleep(&self, wait: Option<Duration>) {
+        if wait == Some(Duration::ZERO) {
+            return;
+        }
+        let wake = self.end.wake.descriptor();
+        let mut descriptors = vec![PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        if !self.timers.active {
+            let inotify = self.discovery.descriptor();
+            descriptors.extend(inotify.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        }
+        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        // Interrupted is as good as woken.
+        poll(&mut descriptors, timeout.as_ref()).ok();
+        self.end.wake.clear();
+    }
+
+    fn restore(&mut self, loaded: &Loaded, now: Instant) {
+        let mut directories = HashSet::new();
+        for state in loaded.sources.values() {
+            let index = self.insert(SourceTail::restored(state, now));
+            if let Some(SourceTail { place: Place::Container { directory, .. }, .. }) =
+                self.sources.get(&index)
+            {
+                directories.insert(directory.clone());
+            }
+        }
+        for directory in directories {
+            self.look_into(&directory, now);
+        }
+        self.look_at_host_files(now);
+        let restored: Vec<usize> = self.sources.keys().copied().collect();
+        for index in restored {
+            let gone = self.sources.get_mut(&index).map(SourceTail::resume_cutter);
+            self.lost_extents(index, gone.unwrap_or_default());
+        }
+    }
+
+    fn insert(&mut self, source: SourceTail) -> usize {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.by_writer.insert(source.source.writer.clone(), index);
+        self.sources.insert(index, source);
+        index
+    }
+
+    fn reconcile(&mut self, now: Instant) {
+        self.discovery.reconcile();
+        self.look_at_host_files(now);
+        // A write that no event told of: on a network file system, or without inotify.
+        for (index, source) in &mut self.sources {
+            source.look_at_passed();
+            if !source.queued && source.next_file().is_some() {
+                source.queued = true;
+                self.hot.push_back(*index);
+            }
+        }
+        let again = if self.discovery.must_poll() { RECONCILE_POLLING } else { RECONCILE };
+        self.timers.reconcile = now + again;
+    }
+
+    fn apply(&mut self, changes: Changes, now: Instant) {
+        if changes.is_empty() {
+            return;
+        }
+        for directory in &changes.containers {
+            self.look_into(directory, now);
+        }
+        if changes.host {
+            self.look_at_host_files(now);
+        }
+        for (directory, name) in changes.written {
+            match directory {
+                Directory::Container(directory) => {
+                    let run = name.to_str().and_then(pods::log_file).map(|(restart, _)| restart);
+                    let source =
+                        run.and_then(|run| pods::source(&self.config.node, &directory, run));
+                    self.heat_writer(source.map(|source| source.writer));
+                }
+                Directory::Host(directory) => {
+                    let path = directory.join(name).to_string_lossy().into_owned();
+                    match self.by_writer.contains_key(&Writer::HostFile { path: path.clone() }) {
+                        true => self.heat_writer(Some(Writer::HostFile { path })),
+                        // A renamed file: whose, only the descriptors know.
+                        false => self.heat_host_sources(),
+                    }
+                }
+                Directory::Root | Directory::Pod(_) => {}
+            }
+        }
+    }
+
+    fn heat_writer(&mut self, writer: Option<Writer>) {
+        if let Some(index) = writer.and_then(|writer| self.by_writer.get(&writer).copied()) {
+            self.heat(index);
+        }
+    }
+
+    fn heat_host_sources(&mut self) {
+        let hosts = self.sources.iter().filter(|(_, source)| {
+            source.is_host() && source.files.iter().any(|file| file.passed && file.is_open())
+        });
+        for index in hosts.map(|(index, _)| *index).collect::<Vec<_>>() {
+            self.heat(index);
+        }
+    }
+
+    fn heat(&mut self, index: usize) {
+        if let Some(source) = self.sources.get_mut(&index)
+            && !std::mem::replace(&mut source.queued, true)
+        {
+            self.hot.push_back(index);
+        }
+    }
+
+    /// Matches a container's sources with what its directory holds.
+    fn look_into(&mut self, directory: &ContainerDirectory, now: Instant) {
+        let Some(root) = self.config.pods_dir.clone() else { return };
+        let mut runs = match pods::list(&root, directory) {
+            Ok(runs) => runs,
+            Err(error) => {
+                let path = root.join(&directory.pod).join(&directory.container);
+                self.report(path, &error);
+                return;
+            }
+        };
+        for source in self.sources.values() {
+            match &source.place {
+                Place::Container { directory: of, restart } if of == directory => {
+                    runs.entry(*restart).or_default();
+                }
+                Place::Container { .. } | Place::Host { .. } => {}
+            }
+        }
+        for (restart, entries) in runs {
+            let Some(source) = pods::source(&self.config.node, directory, restart) else {
+                continue;
+            };
+            let place = Place::Container { directory: directory.clone(), restart };
+            let index = self.index_of(source, place);
+            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let adopted = source.adopt(&root, entries, now);
+            self.note(index, adopted);
+            self.heat(index);
+            self.attention.insert(index);
+        }
+    }
+
+    fn index_of(&mut self, source: Source, place: Place) -> usize {
+        match self.by_writer.get(&source.writer) {
+            Some(index) => *index,
+            None => self.insert(SourceTail::new(source, place)),
+        }
+    }
+
+    fn note(&mut self, index: usize, adopted: adopt::Adopted) {
+        for path in adopted.fine {
+            self.readable(&path);
+        }
+        for trouble in adopted.troubles {
+            if trouble.damaged {
+                let path = trouble.path.display();
+                tracing::error!(%path, error = %trouble.error, "a compressed log file is damaged");
+                self.lost(
+                    index,
+                    &Loss {
+                        file: None,
+                        start: 0,
+                        end_exclusive: None,
+                        last_known_size: 0,
+                        reason: wire::GapReason::Damaged,
+                    },
+                );
+            } else {
+                self.report(trouble.path, &trouble.error);
+            }
+        }
+        if adopted.salted {
+            self.journal(index);
+        }
+    }
+
+    fn look_at_host_files(&mut self, now: Instant) {
+        for pattern in self.config.files.clone() {
+            let files = pattern.files();
+            for directory in pattern.directories(&files) {
+                self.discovery.watch_host(directory);
+            }
+            for path in files {
+                self.host_source(&path.to_string_lossy(), &pattern);
+            }
+        }
+        let hosts: Vec<usize> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.is_host())
+            .map(|(index, _)| *index)
+            .collect();
+        for index in hosts {
+            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let result = source.adopt_host(now);
+            let Place::Host { path, .. } = &source.place else { continue };
+            let path = PathBuf::from(path);
+            match result {
+                Ok(()) => self.readable(&path),
+                Err(error) => self.report(path, &error),
+            }
+            self.heat(index);
+            self.attention.insert(index);
+        }
+    }
+
+    fn host_source(&mut self, path: &str, pattern: &HostPattern) {
+        let writer = Writer::HostFile { path: path.to_owned() };
+        let source = Source { node: self.config.node.clone(), writer };
+        let skip_binary = pattern.is_wildcard();
+        self.index_of(source, Place::Host { path: path.to_owned(), skip_binary });
+    }
+
+    /// Reports a file that cannot be read, once until the reason changes.
+    fn report(&mut self, path: PathBuf, error: &io::Error) {
+        let reason = error.to_string();
+        if self.unreadable.get(&path) != Some(&reason) {
+            tracing::warn!(path = %path.display(), reason, "a log file cannot be read");
+            self.unreadable.insert(path, reason);
+        }
+        self.outgoing.metrics.unreadable_files.set(self.unreadable.len() as i64);
+    }
+
+    fn readable(&mut self, path: &PathBuf) {
+        if self.unreadable.remove(path).is_some() {
+            tracing::info!(path = %path.display(), "a log file can be read again");
+            self.outgoing.metrics.unreadable_files.set(self.unreadable.len() as i64);
+        }
+    }
+
+    /// Whether more may be read: the window bounds what is in flight and what waits to be.
+    fn has_room(&self) -> bool {
+        self.flight.has_room() && self.outgoing.sealed.len() < SEALED_MAX
+    }
+
+    /// Gives every hot source a turn; true when something was read.
+    fn read_hot(&mut self, now: Instant) -> bool {
+        let mut read = false;
+        for _ in 0..self.hot.len() {
+            if !self.has_room() {
+                self.hand_over();
+            }
+            if !self.has_room() {
+                break;
+            }
+            let Some(index) = self.hot.pop_front() else { break };
+            let before = self.outgoing.metrics.read_bytes.get();
+            let turn = self.turn(index, now);
+            read |= self.outgoing.metrics.read_bytes.get() != before;
+            let Some(source) = self.sources.get_mut(&index) else { continue };
+            source.caught_up = turn == Turn::Nothing;
+            match turn {
+                Turn::More | Turn::Full => self.hot.push_back(index),
+                Turn::Wait => {
+                    source.queued = false;
+                    self.attention.insert(index);
+                }
+                Turn::Nothing => {
+                    source.queued = false;
+                    if source.needs_attention() {
+                        self.attention.insert(index);
+                    }
+                }
+            }
+        }
+        read
+    }
+
+    /// Gives what is full to the session, as far as it takes it.
+    fn hand_over(&mut self) {
+        while let Ok(permit) = self.end.outbound.try_reserve() {
+            if let Some(sealed) = self.outgoing.sealed.pop_front() {
+                let batch = self.flight.depart(sealed);
+                permit.send(Outbound::Batch(batch));
+            } else if let Some(notice) = self.notices.pop_front() {
+                permit.send(notice);
+            } else {
+                break;
+            }
+        }
+        let bytes = self.flight.bytes() + self.outgoing.sealed_bytes();
+        self.outgoing.metrics.unacknowledged_bytes.set(bytes as i64);
+    }
+
+    fn take_acknowledgements(&mut self) {
+        let mut numbers = Vec::new();
+        while let Ok(acked) = self.end.acked.try_recv() {
+            numbers.extend(acked);
+        }
+        if numbers.is_empty() {
+            return;
+        }
+        for (index, point) in self.flight.land(&numbers) {
+            if let Some(source) = self.sources.get_mut(&index) {
+                source.commit(point);
+                self.attention.insert(index);
+            }
+        }
+    }
+}

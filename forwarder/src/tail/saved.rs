@@ -1,0 +1,118 @@
+//! A source as the checkpoint keeps it, and back.
+
+use std::time::Instant;
+
+use naru_proto::frame::{Source, Writer};
+
+use super::file::TailedFile;
+use super::source::{FilePoint, Place, Point, SourceTail};
+use crate::checkpoint::{FileState, Guard, SourceState, TimeStep};
+use crate::cut::Cutter;
+use crate::discover::ContainerDirectory;
+use crate::discover::pods::{self, Order};
+use crate::identity::Identity;
+
+impl SourceTail {
+    /// What a restart goes on from: the committed point, never what is only read.
+    pub(super) fn saved(&self) -> SourceState {
+        let files = self.files.iter().filter_map(|file| {
+            let at = self.committed.files.iter().find(|at| Some(at.file) == file.id);
+            let id = file.id?;
+            let identity = file.identity.unwrap_or(Identity { device: 0, inode: 0, birth_ns: 0 });
+            Some(FileState {
+                id,
+                device: identity.device,
+                inode: identity.inode,
+                birth_time_ns: Some(identity.birth_ns).filter(|birth| *birth != 0),
+                handle: Vec::new(),
+                name: file.name.clone().into(),
+                salt: file.salt,
+                size: file.size,
+                acknowledged: file.acknowledged,
+                finished: file.passed && file.is_settled(),
+                guard: match at {
+                    Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
+                    _ => file.saved_guard.unwrap_or_default(),
+                },
+                steps: file
+                    .steps
+                    .iter()
+                    .map(|&(from_offset, time_ns)| TimeStep { from_offset, time_ns })
+                    .collect(),
+            })
+        });
+        SourceState {
+            source: self.source.clone(),
+            files: files.collect(),
+            cutter: self.committed.state.clone(),
+            cuts: self.cuts.clone(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// A source as it was saved; its files are not open yet, and what it held is not read again yet.
+    pub(super) fn restored(state: &SourceState, now: Instant) -> Self {
+        let place = place_of(&state.source);
+        let mut source = Self::new(state.source.clone(), place);
+        source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
+        source.cuts.clone_from(&state.cuts);
+        source.committed = Point {
+            state: state.cutter.clone(),
+            files: state
+                .files
+                .iter()
+                .map(|file| FilePoint {
+                    file: file.id,
+                    offset: file.acknowledged,
+                    guard: Vec::new(),
+                })
+                .collect(),
+        };
+        source
+    }
+
+    /// Reads again what the cutter held, now that the files are open; gives the extents that are gone.
+    pub(super) fn resume_cutter(&mut self) -> Vec<naru_proto::frame::Extent> {
+        let files = &self.files;
+        let (cutter, gone) = Cutter::resume(self.committed.state.clone(), |extent| {
+            let file = files.iter().find(|file| file.id == Some(extent.file))?;
+            let length = usize::try_from(extent.length).ok()?;
+            file.bytes_at(extent.start, length).ok().flatten()
+        });
+        self.cutter = cutter;
+        gone
+    }
+}
+
+fn restored_file(state: &FileState, now: Instant) -> TailedFile {
+    let name = state.name.to_string_lossy().into_owned();
+    let order = pods::log_file(&name).map_or(Order::Live, |(_, file)| file.order);
+    let mut file = TailedFile::new(name, order, now);
+    file.id = Some(state.id);
+    file.salt = state.salt;
+    file.identity = Some(Identity {
+        device: state.device,
+        inode: state.inode,
+        birth_ns: state.birth_time_ns.unwrap_or(0),
+    });
+    file.read = state.acknowledged;
+    file.acknowledged = state.acknowledged;
+    file.size = state.size;
+    file.saved_guard = Some(state.guard);
+    file.passed = state.finished;
+    file.steps = state.steps.iter().map(|step| (step.from_offset, step.time_ns)).collect();
+    file
+}
+
+fn place_of(source: &Source) -> Place {
+    match &source.writer {
+        Writer::Container(container) => Place::Container {
+            directory: ContainerDirectory {
+                pod: format!("{}_{}_{}", container.namespace, container.pod, container.pod_uid),
+                container: container.container.clone(),
+            },
+            restart: container.restart,
+        },
+        Writer::HostFile { path } => Place::Host { path: path.clone(), skip_binary: false },
+    }
+}

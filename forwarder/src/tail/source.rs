@@ -1,0 +1,227 @@
+//! One source: its files in the order they were written, and where each of them is read to.
+//!
+//! The first file that is not passed is the current one. A file is passed when it was read to its end and its writer
+//! has gone on to the next, or when it is gone; what is written to it later is still read as long as it is open.
+
+use std::time::{Duration, Instant};
+
+use naru_proto::frame::{Extent, Source, Writer};
+use naru_proto::ids::FileId;
+use naru_proto::wire;
+
+use super::file::{Content, TailedFile};
+use crate::cut::{CutJournal, Cutter, Format, ResumeState};
+use crate::discover::ContainerDirectory;
+use crate::identity;
+
+/// How long a file must be quiet, and its successor exist, before the successor is read: the container runtime's old
+/// writer may flush its last lines while the new one already writes (milliseconds; a starved node gets some more).
+pub(super) const ROTATION_GRACE: Duration = Duration::from_millis(500);
+/// How long a passed file is kept open for lines that come late.
+const CONTAINER_LATE: Duration = Duration::from_secs(10);
+/// A daemon writes to its renamed log until it is told to reopen it.
+const HOST_LATE: Duration = Duration::from_secs(600);
+
+/// Where a source's files are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Container { directory: ContainerDirectory, restart: u32 },
+    Host { path: String, skip_binary: bool },
+}
+
+/// A point that a restart may go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) state: ResumeState,
+    pub(super) files: Vec<FilePoint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FilePoint {
+    pub(super) file: FileId,
+    pub(super) offset: u64,
+    /// The bytes before it.
+    pub(super) guard: Vec<u8>,
+}
+
+/// A source being tailed.
+pub(super) struct SourceTail {
+    pub(super) source: Source,
+    pub(super) wire: wire::Source,
+    pub(super) place: Place,
+    pub(super) format: naru_proto::frame::Format,
+    pub(super) cutter: Cutter,
+    pub(super) cuts: CutJournal,
+    pub(super) files: Vec<TailedFile>,
+    pub(super) committed: Point,
+    /// Read at once; grows while a line is longer.
+    pub(super) want: usize,
+    /// Waits for its turn.
+    pub(super) queued: bool,
+    /// Its last turn found nothing more to cut.
+    pub(super) caught_up: bool,
+    /// The committed state is not in the checkpoint yet.
+    pub(super) unsaved: bool,
+    /// What waits for its end, and since when it has not grown.
+    pub(super) held_since: Vec<(Extent, Instant)>,
+}
+
+/// Bytes read at once: an idle line's page stays in the cache, a hot file costs few calls.
+pub(super) const READ_BYTES: usize = 64 << 10;
+
+impl SourceTail {
+    pub(super) fn new(source: Source, place: Place) -> Self {
+        let format = format_of(&source);
+        Self {
+            wire: source.clone().into(),
+            source,
+            place,
+            format: format.into(),
+            cutter: Cutter::new(format),
+            cuts: CutJournal::default(),
+            files: Vec::new(),
+            committed: Point { state: ResumeState::new(format), files: Vec::new() },
+            want: READ_BYTES,
+            queued: false,
+            caught_up: false,
+            unsaved: false,
+            held_since: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_host(&self) -> bool {
+        matches!(self.place, Place::Host { .. })
+    }
+
+    /// The file to read next.
+    pub(super) fn next_file(&self) -> Option<usize> {
+        let readable = |file: &TailedFile| {
+            let more = file.size > file.read.max(file.looked_at) && file.id.is_some();
+            file.is_open() && (!file.passed || more)
+        };
+        self.files.iter().position(readable)
+    }
+
+    /// Notices what was written to files that were passed.
+    pub(super) fn look_at_passed(&mut self) {
+        for file in self.files.iter_mut().filter(|file| file.passed) {
+            if let Content::Plain(handle) = &file.content
+                && let Ok(stat) = identity::stat(handle)
+            {
+                file.seen_size(stat.size);
+            }
+        }
+    }
+
+    /// Whether a file's writer has gone on, or nobody can write to it any more, long enough ago.
+    pub(super) fn end(&self, index: usize, now: Instant) -> End {
+        let Some(file) = self.files.get(index) else { return End::Open };
+        let next = self.files.get(index + 1..).and_then(|later| later.iter().find(|f| !f.passed));
+        let over = match next {
+            Some(next) => now.saturating_duration_since(next.appeared) >= ROTATION_GRACE,
+            None if file.gone => true,
+            None => return End::Open,
+        };
+        let quiet = now.saturating_duration_since(file.grew) >= ROTATION_GRACE;
+        if over && (quiet || file.is_gzip()) { End::Over } else { End::Soon }
+    }
+
+    /// Whether the unterminated last line of a file that ends must be cut: not while a daemon may still end it.
+    pub(super) fn tail_is_final(&self, index: usize, now: Instant) -> bool {
+        self.files.get(index).is_some_and(|file| {
+            !self.is_host() || file.gone || now.saturating_duration_since(file.grew) >= HOST_LATE
+        })
+    }
+
+    /// Where everything is read to.
+    pub(super) fn point(&self) -> Point {
+        let files = self.files.iter().filter_map(|file| {
+            let guard = file.guard.clone();
+            file.id.map(|id| FilePoint { file: id, offset: file.read, guard })
+        });
+        Point { state: self.cutter.state(), files: files.collect() }
+    }
+
+    /// Everything up to a point is acknowledged.
+    pub(super) fn commit(&mut self, point: Point) {
+        for at in &point.files {
+            if let Some(file) = self.files.iter_mut().find(|file| file.id == Some(at.file)) {
+                file.acknowledged = at.offset;
+            }
+        }
+        let offset =
+            |id| self.files.iter().find(|file| file.id == Some(id)).map(|file| file.acknowledged);
+        self.cuts.prune(offset, &point.state);
+        self.committed = point;
+        self.unsaved = true;
+    }
+
+    /// Forgets files that are gone and acknowledged, closes those that need not be open; true when something changed
+    /// that a checkpoint keeps.
+    pub(super) fn release(&mut self, now: Instant) -> bool {
+        let late = if self.is_host() { HOST_LATE } else { CONTAINER_LATE };
+        let held: Vec<FileId> = self.held_files();
+        for file in self.files.iter_mut().filter(|f| f.passed && f.is_settled() && f.is_open()) {
+            let quiet = now.saturating_duration_since(file.grew) >= late;
+            if (quiet || file.is_gzip()) && file.size <= file.read {
+                file.content = Content::Closed;
+            }
+        }
+        let before = self.files.len();
+        self.files.retain(|file| {
+            let needed = file.id.is_some_and(|id| held.contains(&id));
+            !(file.passed && file.gone && file.is_settled() && !file.is_open()) || needed
+        });
+        self.files.len() != before
+    }
+
+    /// Nothing is left of it, here and on disk.
+    pub(super) fn is_over(&self) -> bool {
+        self.files.is_empty() && self.cutter.held().next().is_none()
+    }
+
+    /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
+    pub(super) fn needs_attention(&self) -> bool {
+        let waiting =
+            |file: &TailedFile| file.gone || file.id.is_none() || (file.passed && file.is_open());
+        self.files.iter().any(waiting)
+            || self.files.iter().filter(|file| !file.passed).count() > 1
+            || self.cutter.held().next().is_some()
+    }
+
+    /// Since when what waits has not grown; forgets what does not wait any more.
+    pub(super) fn note_held(&mut self, now: Instant) {
+        let ends: Vec<Extent> =
+            self.cutter.held().filter_map(|held| held.extents.last().copied()).collect();
+        self.held_since.retain(|(extent, _)| ends.contains(extent));
+        for end in ends {
+            if !self.held_since.iter().any(|(extent, _)| *extent == end) {
+                self.held_since.push((end, now));
+            }
+        }
+    }
+
+    fn held_files(&self) -> Vec<FileId> {
+        let live = self.cutter.held().flat_map(|held| held.extents.iter());
+        let committed = self.committed.state.held.iter().flat_map(|held| held.extents.iter());
+        live.chain(committed).map(|extent| extent.file).collect()
+    }
+}
+
+/// Whether a file is at its end for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// More may be written.
+    Open,
+    /// It looks so; time will tell.
+    Soon,
+    /// Nothing more comes.
+    Over,
+}
+
+pub(super) fn format_of(source: &Source) -> Format {
+    match source.writer {
+        Writer::Container(_) => Format::Cri,
+        Writer::HostFile { .. } => Format::Plain,
+    }
+}

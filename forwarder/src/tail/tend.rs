@@ -1,0 +1,277 @@
+//! What time alone changes: fragments that have waited, files that are over, positions to be saved, things to be told.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use naru_proto::wire::{self, GapReason};
+
+use super::{Loss, Tailer};
+use crate::channel::Outbound;
+use crate::clock;
+use crate::files::{FileRow, source_name};
+
+/// How long a fragment waits for its end before it is cut.
+const IDLE: Duration = Duration::from_secs(10);
+/// A name may be missing while it is being changed.
+const MISSING_GRACE: Duration = Duration::from_secs(2);
+/// Notices kept for the session; an aggregator that is away for long hears of the newest.
+const NOTICES_MAX: usize = 10_000;
+
+impl Tailer {
+    /// Looks after the sources that need it.
+    pub(super) fn tend(&mut self, now: Instant) {
+        let indices: Vec<usize> = self.attention.iter().copied().collect();
+        for index in indices {
+            self.cut_what_waited(index, now);
+            self.cut_late_tails(index, now);
+            self.declare_missing(index, now);
+            let Some(source) = self.sources.get_mut(&index) else {
+                self.attention.remove(&index);
+                continue;
+            };
+            if source.release(now) {
+                source.unsaved = true;
+            }
+            if source.is_over() {
+                let source = self.sources.remove(&index);
+                self.attention.remove(&index);
+                if let Some(source) = source {
+                    self.by_writer.remove(&source.source.writer);
+                    self.checkpoint.remove(&source.source);
+                }
+                continue;
+            }
+            if source.next_file().is_some() {
+                self.heat(index);
+            } else if !source.needs_attention() {
+                self.attention.remove(&index);
+            }
+        }
+        let open = self.sources.values().flat_map(|source| &source.files);
+        let open = open.filter(|file| file.is_open()).count();
+        self.outgoing.metrics.open_files.set(open as i64);
+    }
+
+    fn cut_what_waited(&mut self, index: usize, now: Instant) {
+        let Some(source) = self.sources.get_mut(&index) else { return };
+        source.note_held(now);
+        // More of it may stand in what is not read yet.
+        if source.queued || !source.caught_up {
+            return;
+        }
+        let due: Vec<_> = source
+            .cutter
+            .held()
+            .filter(|held| {
+                held.extents.last().is_some_and(|end| {
+                    let since = source.held_since.iter().find(|(extent, _)| extent == end);
+                    since.is_some_and(|(_, since)| now.duration_since(*since) >= IDLE)
+                })
+            })
+            .map(|held| held.iostream)
+            .collect();
+        for iostream in due {
+            let cut = self.sources.get(&index).and_then(|s| s.cutter.pending_cut(iostream));
+            if let Some(cut) = cut {
+                self.cut_idle(index, cut);
+            }
+        }
+    }
+
+    /// A daemon's renamed file whose last line nobody will end.
+    fn cut_late_tails(&mut self, index: usize, now: Instant) {
+        let Some(source) = self.sources.get(&index) else { return };
+        let due: Vec<usize> = (0..source.files.len())
+            .filter(|at| {
+                source
+                    .files
+                    .get(*at)
+                    .is_some_and(|file| file.passed && file.is_open() && file.size > file.read)
+                    && source.tail_is_final(*at, now)
+            })
+            .collect();
+        for at in due {
+            self.cut_tail(index, at);
+        }
+    }
+
+    /// A file that was not read to its end and has no name left anywhere.
+    fn declare_missing(&mut self, index: usize, now: Instant) {
+        let Some(source) = self.sources.get_mut(&index) else { return };
+        let mut losses = Vec::new();
+        for file in &mut source.files {
+            let missing = file.missing_since.is_some_and(|since| now >= since + MISSING_GRACE);
+            if !missing || file.passed || file.is_open() {
+                continue;
+            }
+            file.passed = true;
+            losses.push(Loss {
+                file: file.id,
+                start: file.read,
+                end_exclusive: None,
+                last_known_size: file.size,
+                reason: GapReason::Deleted,
+            });
+        }
+        if !losses.is_empty() {
+            source.unsaved = true;
+        }
+        for loss in losses {
+            self.lost(index, &loss);
+        }
+    }
+
+    /// Declares a loss.
+    pub(super) fn lost(&mut self, index: usize, loss: &Loss) {
+        let Some(source) = self.sources.get(&index) else { return };
+        let reason = reason_text(loss.reason);
+        tracing::warn!(
+            source = %source_name(&source.source),
+            start = loss.start,
+            last_known_size = loss.last_known_size,
+            reason,
+            "log lines may be lost"
+        );
+        self.outgoing.metrics.gap(reason);
+        let now_ns = clock::now_ns();
+        let gap = wire::Gap {
+            source: Some(source.wire.clone()),
+            file_id: loss.file.map(|id| id.0.to_vec().into()).unwrap_or_default(),
+            start: loss.start,
+            end_exclusive: loss.end_exclusive,
+            last_known_size: loss.last_known_size,
+            reason: loss.reason.into(),
+            from_time_ns: now_ns,
+            until_time_ns: now_ns,
+        };
+        if self.notices.len() < NOTICES_MAX {
+            self.notices.push_back(Outbound::Gap(gap));
+        }
+    }
+
+    /// Writes a source's state down before something that depends on it is sent; false when that failed.
+    pub(super) fn journal(&mut self, index: usize) -> bool {
+        let Some(source) = self.sources.get(&index) else { return true };
+        let saved = self.checkpoint.journal(&source.saved());
+        self.saved(saved.map(|()| true))
+    }
+
+    /// Saves the acknowledged positions that are not.
+    pub(super) fn save(&mut self) {
+        for source in self.sources.values_mut().filter(|source| source.unsaved) {
+            self.checkpoint.put(&source.saved());
+            source.unsaved = false;
+        }
+        let synced = self.checkpoint.sync();
+        if matches!(synced, Ok(true)) {
+            self.outgoing.metrics.checkpoint_syncs.inc();
+        }
+        self.saved(synced);
+        let lag: u64 = self.sources.values().flat_map(|source| &source.files).map(lag).sum();
+        self.outgoing.metrics.lag_bytes.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    /// Says once when saving begins to fail, and when it works again.
+    fn saved(&mut self, result: io::Result<bool>) -> bool {
+        let was_well = self.outgoing.metrics.checkpoint_saved.get() == 1;
+        match result {
+            Ok(_) if self.checkpoint.is_saved() => {
+                self.outgoing.metrics.checkpoint_saved.set(1);
+                self.health.checkpoint(None);
+                true
+            }
+            Ok(_) => {
+                self.outgoing.metrics.checkpoint_saved.set(0);
+                false
+            }
+            Err(error) => {
+                if was_well {
+                    tracing::error!(%error, "the checkpoint cannot be written; host files wait");
+                }
+                self.outgoing.metrics.checkpoint_saved.set(0);
+                self.health.checkpoint(Some(error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// Tells the aggregator of the files that changed.
+    pub(super) fn send_status(&mut self) {
+        let mut files = Vec::new();
+        let mut told = std::collections::HashMap::new();
+        for source in self.sources.values() {
+            for file in &source.files {
+                let Some(id) = file.id else { continue };
+                let state = (file.size, file.read, file.acknowledged);
+                told.insert(id, state);
+                if self.told.get(&id) == Some(&state) {
+                    continue;
+                }
+                files.push(wire::FileStatus {
+                    source: Some(source.wire.clone()),
+                    file_id: id.0.to_vec().into(),
+                    size: file.size,
+                    read: file.read,
+                    acknowledged: file.acknowledged,
+                });
+            }
+        }
+        self.told = told;
+        self.notices.retain(|notice| !matches!(notice, Outbound::Status(_)));
+        for files in files.chunks(1000) {
+            self.notices.push_back(Outbound::Status(wire::Status { files: files.to_vec() }));
+        }
+    }
+
+    pub(super) fn answer_requests(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            // Whoever asked may have gone.
+            request.send(self.rows()).ok();
+        }
+    }
+
+    fn rows(&self) -> Vec<FileRow> {
+        let mut rows: Vec<FileRow> = Vec::new();
+        for source in self.sources.values() {
+            rows.extend(source.files.iter().map(|file| {
+                FileRow {
+                    source: source_name(&source.source),
+                    name: file.name.clone(),
+                    file: file.id.map(|id| id.to_string()).unwrap_or_default(),
+                    size: file.size,
+                    read: file.read,
+                    acknowledged: file.acknowledged,
+                    lag: lag(file),
+                    state: match (file.passed, file.is_open()) {
+                        (true, _) => "passed",
+                        (false, true) => "reading",
+                        (false, false) => "waiting",
+                    }
+                    .to_owned(),
+                }
+            }));
+        }
+        rows.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
+        rows
+    }
+
+    pub(super) fn path_of(&self, index: usize, at: usize) -> String {
+        let Some(source) = self.sources.get(&index) else { return String::new() };
+        let file = source.files.get(at).map(|file| file.name.as_str()).unwrap_or_default();
+        format!("{} {file}", source_name(&source.source))
+    }
+}
+
+fn lag(file: &super::file::TailedFile) -> u64 {
+    file.size.saturating_sub(file.acknowledged)
+}
+
+fn reason_text(reason: GapReason) -> &'static str {
+    match reason {
+        GapReason::Unspecified => "unspecified",
+        GapReason::Truncated => "truncated",
+        GapReason::Deleted => "deleted",
+        GapReason::Damaged => "damaged",
+        GapReason::Budget => "budget",
+    }
+}

@@ -1,0 +1,384 @@
+//! One source's turn: its next bytes are read and cut, until its share is used up or there is nothing more.
+
+use std::time::Instant;
+
+use naru_proto::frame::Extent;
+use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
+use naru_proto::limits::RECORD_MAX_BYTES;
+use naru_proto::wire::GapReason;
+
+use super::file::{Content, Filled};
+use super::source::{End, READ_BYTES, SourceTail};
+use super::{Loss, Tailer};
+use crate::cut::JournaledCut;
+use crate::{chance, clock};
+
+/// A source's share of a round.
+const QUANTUM_BYTES: usize = 256 << 10;
+/// No line needs more to be cut.
+const WANT_MAX_BYTES: usize = RECORD_MAX_BYTES + READ_BYTES;
+/// How often a host file's id-time moves on.
+const STEP_NS: i64 = 60_000_000_000;
+/// Decompressors open at once: each costs 80 KiB.
+const DECOMPRESSORS: usize = 8;
+
+/// Why a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Its share is used up.
+    More,
+    /// There is nothing to read now.
+    Nothing,
+    /// The window is full.
+    Full,
+    /// It cannot go on now, and must be asked again soon.
+    Wait,
+}
+
+/// What one step of a turn did.
+enum Step {
+    Cut(usize),
+    /// The file ended, was passed or turned out to be another.
+    Again,
+    End(Turn),
+}
+
+impl Tailer {
+    /// Gives a source its turn.
+    pub(super) fn turn(&mut self, index: usize, now: Instant) -> Turn {
+        let mut used = 0;
+        if let Some(source) = self.sources.get_mut(&index) {
+            source.look_at_passed();
+        }
+        while used < QUANTUM_BYTES {
+            if !self.has_room() {
+                return Turn::Full;
+            }
+            match self.step(index, now) {
+                Step::Cut(count) => used += count,
+                Step::Again => {}
+                Step::End(turn) => return turn,
+            }
+        }
+        Turn::More
+    }
+
+    fn step(&mut self, index: usize, now: Instant) -> Step {
+        let next = self.sources.get(&index).and_then(|source| {
+            let at = source.next_file()?;
+            Some((at, source.files.get(at)?.needs_decompressor()))
+        });
+        let Some((at, needs_decompressor)) = next else { return Step::End(Turn::Nothing) };
+        if needs_decompressor && self.decompressors() >= DECOMPRESSORS {
+            return Step::End(Turn::Wait);
+        }
+        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let want = source.want;
+        let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
+        if file.id.is_none() {
+            return self.identify(index, at, now);
+        }
+        let filled = file.fill(&mut self.buffer, want);
+        let (start, read) = match filled {
+            Ok(Filled::From(start)) => (start, file.read),
+            Ok(Filled::Truncated) => {
+                self.truncated(index, at, now);
+                return Step::Again;
+            }
+            Err(error) => {
+                self.unreadable(index, at, &error);
+                return Step::Again;
+            }
+        };
+        let available = self.buffer.len() - start;
+        if available == 0 {
+            return self.at_end(index, at, now);
+        }
+        let Some((limit, step_ns)) = self.date(index, at, read, available) else {
+            return Step::End(Turn::Wait);
+        };
+        let consumed = self.cut(index, at, start..start + limit, step_ns);
+        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        if consumed > 0 {
+            source.want = READ_BYTES;
+            return Step::Cut(consumed);
+        }
+        if available >= want && want < WANT_MAX_BYTES {
+            source.want = (want * 2).min(WANT_MAX_BYTES);
+            return Step::Again;
+        }
+        self.at_end(index, at, now)
+    }
+
+    /// Cuts a part of the buffer; returns how much of it was consumed.
+    fn cut(
+        &mut self,
+        index: usize,
+        at: usize,
+        part: std::ops::Range<usize>,
+        step_ns: Option<i64>,
+    ) -> usize {
+        let Some(source) = self.sources.get_mut(&index) else { return 0 };
+        let SourceTail { cutter, cuts, files, wire, format, .. } = source;
+        let (Some(file), Some(chunk)) = (files.get_mut(at), self.buffer.get(part.clone())) else {
+            return 0;
+        };
+        let Some(id) = file.id else { return 0 };
+        let mut sink = self.outgoing.sink(wire, *format, step_ns);
+        let consumed = cutter.cut(id, file.read, chunk, cuts, &mut sink);
+        if consumed > 0 {
+            self.outgoing.metrics.read_bytes.inc_by(consumed as u64);
+            let up_to = self.buffer.get(..part.start + consumed).unwrap_or_default();
+            file.consume(consumed, up_to);
+            self.outgoing.reached(index, source.point());
+        }
+        consumed
+    }
+
+    /// Finds a file's id, once its first line says it.
+    fn identify(&mut self, index: usize, at: usize, now: Instant) -> Step {
+        let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
+        let Some(file) = source.files.get(at) else { return Step::End(Turn::Nothing) };
+        let over = source.end(at, now) == End::Over;
+        let head = match file.bytes_up_to(0, HEAD_MAX_BYTES) {
+            Ok(head) => head,
+            Err(error) => {
+                self.unreadable(index, at, &error);
+                return Step::Again;
+            }
+        };
+        if head.is_empty() {
+            return self.at_end(index, at, now);
+        }
+        let id = if source.is_host() {
+            Some(FileId(chance::bytes()))
+        } else {
+            container_head(&head)
+                .or(over.then_some(&head[..]))
+                .map(|head| source.container_file_id(head, file.salt))
+        };
+        let Some(id) = id else { return self.at_end(index, at, now) };
+        let taken = source.files.iter().any(|file| file.id == Some(id));
+        let host = source.is_host();
+        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+            return Step::End(Turn::Nothing);
+        };
+        if taken {
+            // It was empty when it was found and has another's first line now.
+            return self.tell_apart(index, at, id);
+        }
+        let salted = file.salt > 0;
+        file.id = Some(id);
+        let written = !(host || salted) || self.journal(index);
+        if host && !written {
+            // It must be the same after a restart, and nobody can derive it again.
+            if let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) {
+                file.id = None;
+            }
+            return Step::End(Turn::Wait);
+        }
+        Step::Again
+    }
+
+    /// Two files of a source begin with the same line: the later one is a copy, or gets another id.
+    fn tell_apart(&mut self, index: usize, at: usize, id: FileId) -> Step {
+        let path = self.path_of(index, at);
+        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let copy = source.is_copy_of(id, at);
+        let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
+        if copy {
+            tracing::warn!(%path, "a copy of another log file; skipped");
+            file.passed = true;
+            file.content = Content::Closed;
+        } else {
+            file.salt += 1;
+        }
+        Step::Again
+    }
+
+    /// How much of what is available may be cut at once, and its id-time; None while that cannot be written down.
+    fn date(
+        &mut self,
+        index: usize,
+        at: usize,
+        offset: u64,
+        available: usize,
+    ) -> Option<(usize, Option<i64>)> {
+        let source = self.sources.get_mut(&index)?;
+        if !source.is_host() {
+            return Some((available, None));
+        }
+        let file = source.files.get_mut(at)?;
+        let (current, next) = file.step_at(offset);
+        if let Some(next) = next {
+            let before = usize::try_from(next - offset).unwrap_or(usize::MAX);
+            return Some((available.min(before), current));
+        }
+        let now_ns = clock::now_ns();
+        if let Some(current) = current.filter(|current| now_ns.abs_diff(*current) < STEP_NS as u64)
+        {
+            return Some((available, Some(current)));
+        }
+        file.steps.push((offset, now_ns));
+        // What is acknowledged is never dated again.
+        let (acknowledged, steps) = (file.acknowledged, &mut file.steps);
+        let keep_from = steps.partition_point(|(from, _)| *from <= acknowledged).saturating_sub(1);
+        steps.drain(..keep_from);
+        if self.journal(index) {
+            return Some((available, Some(now_ns)));
+        }
+        self.sources.get_mut(&index)?.files.get_mut(at)?.steps.pop();
+        None
+    }
+
+    /// A file was read to its end, but for a line that is not.
+    fn at_end(&mut self, index: usize, at: usize, now: Instant) -> Step {
+        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        source.want = READ_BYTES;
+        let passed = source.files.get(at).is_none_or(|file| file.passed);
+        match source.end(at, now) {
+            End::Open => return Step::End(Turn::Nothing),
+            End::Soon if !passed => return Step::End(Turn::Nothing),
+            End::Soon | End::Over => {}
+        }
+        if source.tail_is_final(at, now) && !self.cut_tail(index, at) {
+            return Step::End(Turn::Wait);
+        }
+        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+            return Step::End(Turn::Nothing);
+        };
+        if let Some(error) = file.damage() {
+            self.unreadable(index, at, &error);
+            return Step::Again;
+        }
+        // What a host file's writer has not ended stays unread; it is looked at again when it grows.
+        file.looked_at = file.size;
+        file.drop_decompressor();
+        file.passed = true;
+        Step::Again
+    }
+
+    /// Cuts the unterminated last line of a file that has ended; false when that cannot be written down and must be.
+    pub(super) fn cut_tail(&mut self, index: usize, at: usize) -> bool {
+        let Some(source) = self.sources.get_mut(&index) else { return true };
+        let Some(file) = source.files.get_mut(at) else { return true };
+        let Some(id) = file.id else { return true };
+        let Ok(Filled::From(start)) = file.fill(&mut self.buffer, WANT_MAX_BYTES) else {
+            return true;
+        };
+        let offset = file.read;
+        let Some(tail) = self.buffer.get(start..).filter(|tail| !tail.is_empty()) else {
+            return true;
+        };
+        let step_ns = file.step_at(offset).0;
+        if let Some(cut) = source.cutter.pending_tail_cut(id, offset, tail) {
+            source.cuts.insert(cut);
+            let host = source.is_host();
+            if !self.journal(index) && host {
+                return false;
+            }
+        }
+        let Some(source) = self.sources.get_mut(&index) else { return true };
+        let SourceTail { cutter, files, wire, format, .. } = source;
+        let mut sink = self.outgoing.sink(wire, *format, step_ns);
+        let tail = self.buffer.get(start..).unwrap_or_default();
+        cutter.cut_tail(id, offset, tail, &mut sink);
+        let count = tail.len();
+        if let Some(file) = files.get_mut(at) {
+            file.consume(count, &self.buffer);
+        }
+        self.outgoing.reached(index, source.point());
+        true
+    }
+
+    /// Cuts a fragment that has waited long enough.
+    pub(super) fn cut_idle(&mut self, index: usize, cut: JournaledCut) {
+        let Some(source) = self.sources.get_mut(&index) else { return };
+        source.cuts.insert(cut);
+        // Container logs ship on without a checkpoint: the line may be cut elsewhere after a restart, it is not lost.
+        self.journal(index);
+        let Some(source) = self.sources.get_mut(&index) else { return };
+        let SourceTail { cutter, wire, format, .. } = source;
+        let mut sink = self.outgoing.sink(wire, *format, None);
+        cutter.cut_held(&cut, &mut sink);
+        self.outgoing.reached(index, source.point());
+    }
+
+    /// A file lost bytes that were read, or holds others: what it holds now is another file.
+    fn truncated(&mut self, index: usize, at: usize, now: Instant) {
+        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(file) = source.files.get_mut(at) else { return };
+        let mut fresh = super::file::TailedFile::new(file.name.clone(), file.order.clone(), now);
+        fresh.identity = file.identity;
+        fresh.content = std::mem::replace(&mut file.content, Content::Closed);
+        fresh.gone = file.gone;
+        file.passed = true;
+        file.gone = true;
+        let loss = Loss {
+            file: file.id,
+            start: file.read,
+            end_exclusive: None,
+            last_known_size: file.size,
+            reason: GapReason::Truncated,
+        };
+        let unread = file.size > file.read;
+        file.size = file.read;
+        source.files.insert(at + 1, fresh);
+        tracing::warn!(
+            path = %self.path_of(index, at),
+            unread,
+            "a log file was truncated; it is read from its start"
+        );
+        self.lost(index, &loss);
+    }
+
+    /// A file that was open cannot be read.
+    fn unreadable(&mut self, index: usize, at: usize, error: &std::io::Error) {
+        let path = self.path_of(index, at);
+        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+            return;
+        };
+        if !file.is_gzip() {
+            // The disk may recover: it is opened again at the next look.
+            file.content = Content::Closed;
+            self.report(path.into(), error);
+            return;
+        }
+        tracing::error!(%path, %error, "a compressed log file is damaged; the rest of it is lost");
+        file.passed = true;
+        file.content = Content::Closed;
+        let loss = Loss {
+            file: file.id,
+            start: file.read,
+            end_exclusive: None,
+            last_known_size: file.size.max(file.read),
+            reason: GapReason::Damaged,
+        };
+        file.size = file.read;
+        self.lost(index, &loss);
+    }
+
+    /// Bytes that a restarted cutter should hold, and that are gone.
+    pub(super) fn lost_extents(&mut self, index: usize, gone: Vec<Extent>) {
+        for extent in gone {
+            self.lost(
+                index,
+                &Loss {
+                    file: Some(extent.file),
+                    start: extent.start,
+                    end_exclusive: Some(extent.end_exclusive()),
+                    last_known_size: extent.end_exclusive(),
+                    reason: GapReason::Deleted,
+                },
+            );
+        }
+    }
+
+    fn decompressors(&self) -> usize {
+        self.sources
+            .values()
+            .flat_map(|source| &source.files)
+            .filter(|file| file.has_decompressor())
+            .count()
+    }
+}

@@ -1,0 +1,4 @@
+//! Harm: what a story does to the programs, their connection and their files.
+
+pub mod damage;
+pub mod relay;

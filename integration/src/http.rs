@@ -1,0 +1,65 @@
+//! One GET at a time, blocking: what the stories ask the programs.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::net::TcpStream;
+use tokio::runtime;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// 200 and so on.
+    pub status: u16,
+    /// All of it.
+    pub body: Bytes,
+}
+
+/// What went wrong below HTTP; the stories only print it.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Gets `path_and_query`.
+pub fn get(address: SocketAddr, path_and_query: &str) -> Result<Response, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path_and_query)
+            .header(hyper::header::HOST, address.to_string())
+            .body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        drop(sender);
+        connection.await??;
+        Ok(Response { status, body })
+    })
+}
+
+/// `path?name=value&…`, encoded.
+#[must_use]
+pub fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = query
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        .collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(with_query("/s", &[("q", "주문 a&b"), ("limit", "1")]), {
+            "/s?q=%EC%A3%BC%EB%AC%B8%20a%26b&limit=1"
+        });
+    }
+}
