@@ -99,7 +99,7 @@ pub fn run(args: &SearchArgs) -> ExitCode {
 }
 
 /// Runs the command with these outputs and returns its exit code.
-fn run_to(args: &SearchArgs, output: &mut impl Write, errors: &mut impl Write) -> u8 {
+pub(crate) fn run_to(args: &SearchArgs, output: &mut impl Write, errors: &mut impl Write) -> u8 {
     let error = match search(args, output, errors) {
         Ok(()) => return 0,
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return 0,

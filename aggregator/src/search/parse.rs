@@ -427,3 +427,6 @@ fn one_or(mut parts: Vec<Query>, many: fn(Vec<Query>) -> Query) -> Query {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,7 +116,7 @@ mod tests {
             "  /var/log/x  -  주문\\u{202e}\\u{9b}1m\n",
         );
         check(r#"{"log":{"a":1}}"#, "  -  -  {\"a\":1}\n");
-        check("[1]", "[1]\n");
+        check("\"a\u{9b}\"", "\"a\\u{9b}\"\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{DateTime, Searcher, TantivyError, Term};
 
 use super::schema::{FIELDS, id_bytes};
+use super::steady::Steady;
 use super::terms::{Kind, keyword_term, term_prefix};
 use crate::search::number::Number;
 use crate::search::query::{ID, INDEX, LOG, Query, TIMESTAMP, Test};
@@ -69,10 +70,10 @@ impl Compiler<'_> {
 
     /// Negative parts have nothing to be taken from when they are alone, so all documents come first.
     fn conjunction(&self, parts: &[Query]) -> Compiled {
-        let mut clauses = Vec::with_capacity(parts.len() + 1);
+        let mut clauses: Vec<(Occur, Box<dyn TantivyQuery>)> = Vec::with_capacity(parts.len() + 1);
         for part in parts {
             clauses.push(match part {
-                Query::Not(inner) => (Occur::MustNot, self.compile(inner)?),
+                Query::Not(inner) => (Occur::MustNot, Box::new(Steady(self.compile(inner)?))),
                 part => (Occur::Must, self.compile(part)?),
             });
         }
@@ -121,22 +122,21 @@ impl Compiler<'_> {
     ) -> Result<Option<Box<dyn TantivyQuery>>, CompileError> {
         let asked = words::of_asked(text, prefix);
         let start = term_prefix(field, Kind::Word);
-        let mut terms: Vec<_> = (asked.words.iter())
-            .map(|(place, word)| (*place as usize, text_term(&format!("{start}{word}"))))
-            .collect();
+        let mut terms: Vec<_> =
+            asked.words.iter().map(|word| text_term(&format!("{start}{word}"))).collect();
         Ok(match (terms.len(), asked.last_is_prefix) {
             (0, _) => None,
-            (1, false) => terms.pop().map(|(_, term)| term_query(term)),
-            (1, true) => asked.words.first().map(|(_, word)| beginning(&(start + word))),
-            (_, false) => Some(Box::new(PhraseQuery::new_with_offset(terms))),
+            (1, false) => terms.pop().map(term_query),
+            (1, true) => asked.words.first().map(|word| beginning(&(start + word))),
+            (_, false) => Some(Box::new(PhraseQuery::new(terms))),
             (_, true) => {
-                let last = asked.words.last().map(|(_, word)| word.as_str()).unwrap_or_default();
+                let last = asked.words.last().map(String::as_str).unwrap_or_default();
                 let most = self.words_beginning(&(start + last))?;
                 if most > PREFIX_MAX_WORDS {
                     return Err(CompileError::TooBroad(last.to_owned()));
                 }
                 // tantivy takes the first 50 only when it is not told, and reserves memory for as many as it is.
-                let mut phrase = PhrasePrefixQuery::new_with_offset(terms);
+                let mut phrase = PhrasePrefixQuery::new(terms);
                 phrase.set_max_expansions(PREFIX_MAX_WORDS as u32 + 1);
                 Some(Box::new(phrase))
             }

@@ -10,6 +10,7 @@ mod day;
 mod find;
 mod retention;
 mod schema;
+mod steady;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 //! listen, and does not ask who calls: that is for whoever serves the router.
 
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
