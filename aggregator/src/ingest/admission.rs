@@ -201,7 +201,7 @@ impl Pool {
             if left == 0 {
                 stream.window = (stream.window * 2).min(WINDOW_MAX);
             } else if left > stream.window / 2 {
-                stream.window -= 1;
+                stream.window = (stream.window - 1).max(1);
             }
         }
         self.queue(id);

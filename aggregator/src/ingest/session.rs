@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn numbers_grow_but_for_what_was_refused() {
         let mut session = Session::new("default");
-        let mut send = |session: &mut Session, kind| {
+        let send = |session: &mut Session, kind| {
             session.step(wire::ClientMessage { kind: Some(kind) }).map(drop)
         };
         assert_eq!(send(&mut session, hello("n", "default")), Ok(()));
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_draining_session_takes_nothing_new() {
         let mut session = Session::new("default");
-        let mut send =
+        let send =
             |session: &mut Session, kind| session.step(wire::ClientMessage { kind: Some(kind) });
         assert!(send(&mut session, hello("n", "default")).is_ok());
         session.drain();
