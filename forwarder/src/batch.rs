@@ -106,8 +106,9 @@ mod tests {
 
     #[test]
     fn no_batch_is_over_its_limits_whatever_goes_in() {
-        let noise: Vec<u8> =
-            (0..983_040_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 | 0x20).collect();
+        let noise: Vec<u8> = (0..983_040_u64)
+            .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 | 0x20)
+            .collect();
         let zeros = vec![0; 983_040];
         let mut batcher = Batcher::<u32>::default();
         let mut sealed = Vec::new();

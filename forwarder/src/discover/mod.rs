@@ -182,9 +182,10 @@ impl Discovery {
                     self.known.entry(directory.clone()).or_insert(0);
                     for name in names {
                         if let Some(child) = child(directory, &name)
-                            && !self.known.contains_key(&child) {
-                                self.look(child);
-                            }
+                            && !self.known.contains_key(&child)
+                        {
+                            self.look(child);
+                        }
                     }
                     true
                 }

@@ -55,9 +55,10 @@ impl Flight {
         for number in numbers {
             if let Ok(index) = self.batches.binary_search_by_key(number, |batch| batch.number)
                 && let Some(batch) = self.batches.get_mut(index)
-                    && !std::mem::replace(&mut batch.acknowledged, true) {
-                        self.bytes -= batch.bytes;
-                    }
+                && !std::mem::replace(&mut batch.acknowledged, true)
+            {
+                self.bytes -= batch.bytes;
+            }
         }
         let mut reached = BTreeMap::new();
         while self.batches.front().is_some_and(|batch| batch.acknowledged) {

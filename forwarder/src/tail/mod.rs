@@ -327,9 +327,10 @@ impl Tailer {
 
     fn heat(&mut self, index: usize) {
         if let Some(source) = self.sources.get_mut(&index)
-            && !std::mem::replace(&mut source.queued, true) {
-                self.hot.push_back(index);
-            }
+            && !std::mem::replace(&mut source.queued, true)
+        {
+            self.hot.push_back(index);
+        }
     }
 
     /// Matches a container's sources with what its directory holds.

@@ -182,9 +182,8 @@ impl SourceTail {
 
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
     pub(super) fn needs_attention(&self) -> bool {
-        let waiting = |file: &TailedFile| {
-            file.gone || file.id.is_none() || (file.passed && file.is_open())
-        };
+        let waiting =
+            |file: &TailedFile| file.gone || file.id.is_none() || (file.passed && file.is_open());
         self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()
