@@ -62,7 +62,8 @@ mod tests {
 
     fn check(line: &str, expected: Option<(IoStream, bool, &str)>) {
         let found = envelope(line.as_bytes());
-        let found = found.as_ref().map(|e| (e.iostream, e.partial, &line[e.content_start..]));
+        let found =
+            found.as_ref().map(|e| (e.iostream, e.partial, line.split_at(e.content_start).1));
         assert_eq!(found, expected, "{line:?}");
     }
 

@@ -83,8 +83,8 @@ pub(super) struct Found {
     pub(super) items: Vec<stored_item::Kind>,
     pub(super) damage: Vec<Damage>,
     pub(super) fresh: bool,
-    /// The current one, when it can be appended to.
-    pub(super) log: Option<Log>,
+    /// The length up to which the current one is sound, when it can be appended to.
+    pub(super) appendable: Option<u64>,
 }
 
 impl Generations {
@@ -93,23 +93,14 @@ impl Generations {
         Ok(Self { directory: directory.into(), put_aside: false })
     }
 
-    /// Reads both logs, whatever they contain.
+    /// Reads both logs, whatever they contain, and changes nothing: a command may look while the owner writes.
     pub(super) fn read(&mut self) -> Found {
         let mut found = Found::default();
-        let (current, temporary) = (self.path(CURRENT), self.path(TEMPORARY));
-        if temporary.exists() && !current.exists() {
-            // A compaction was interrupted between its two renames: the new log is whole.
-            if let Err(source) = fs::rename(&temporary, &current) {
-                found.damage.push(Damage::Io { file: TEMPORARY, source });
-            }
-        }
         let previous = self.read_log(PREVIOUS, &mut found);
-        let Some(sound_end) = self.read_log(CURRENT, &mut found) else {
+        if let Some(sound_end) = self.read_log(CURRENT, &mut found) {
+            found.appendable = Some(sound_end).filter(|_| !self.put_aside);
+        } else if self.read_log(TEMPORARY, &mut found).is_none() {
             found.fresh = previous.is_none() && found.damage.is_empty();
-            return found;
-        };
-        if !self.put_aside {
-            found.log = Log::open(&current, sound_end).ok();
         }
         found
     }
@@ -120,13 +111,13 @@ impl Generations {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return None,
             Err(source) => {
-                self.put_aside |= file == CURRENT;
+                self.put_aside |= file != PREVIOUS;
                 found.damage.push(Damage::Io { file, source });
                 return Some(0);
             }
         };
         if let Some(version) = item::newer_version(&bytes) {
-            self.put_aside |= file == CURRENT;
+            self.put_aside |= file != PREVIOUS;
             found.damage.push(Damage::Newer { file, version });
             return Some(0);
         }
@@ -135,21 +126,21 @@ impl Generations {
             let torn = range.end == bytes.len() && scan.sound_end >= item::FILE_HEADER_BYTES;
             if torn {
                 // In the previous log it is what this log was begun after.
-                if file == CURRENT {
+                if file != PREVIOUS {
                     found.damage.push(Damage::Torn { file, bytes: range.len() });
                 }
             } else {
-                self.put_aside |= file == CURRENT;
+                self.put_aside |= file != PREVIOUS;
                 found.damage.push(Damage::Skipped { file, range });
             }
         }
         if scan.sound_end < item::FILE_HEADER_BYTES {
-            self.put_aside |= file == CURRENT;
+            self.put_aside |= file != PREVIOUS;
             if bytes.is_empty() {
                 found.damage.push(Damage::Empty { file });
             }
         }
-        self.put_aside |= file == CURRENT && bytes.len() as u64 == READ_MAX_BYTES;
+        self.put_aside |= file != PREVIOUS && bytes.len() as u64 == READ_MAX_BYTES;
         for payload in scan.payloads {
             match StoredItem::decode(payload) {
                 Ok(StoredItem { kind: Some(kind) }) => found.items.push(kind),
@@ -161,9 +152,18 @@ impl Generations {
         Some(scan.sound_end as u64)
     }
 
+    /// Opens the current log to append, behind its sound part.
+    pub(super) fn append_to(&self, sound_end: u64) -> io::Result<Log> {
+        Log::open(&self.path(CURRENT), sound_end)
+    }
+
     /// Writes a log that [`Self::install`] makes the current one. Until then nothing has changed.
     pub(super) fn write_new(&self, bytes: &[u8]) -> io::Result<Log> {
         let path = self.path(TEMPORARY);
+        if !self.path(CURRENT).exists() && path.exists() {
+            // One was interrupted between its two renames: the new log is whole.
+            fs::rename(&path, self.path(CURRENT))?;
+        }
         let written = Log::create(&path, bytes);
         if written.is_err() {
             // It takes room, and nobody reads it as long as there is a current one.

@@ -130,6 +130,7 @@ mod tests {
         check(&sound[..sound.len() - 1], &[b"one", b"two"], &[(46, 62)]);
         check(&sound[3..], &[b"one", b"two", b"three"], &[(0, 13)]);
         check(&[&sound[..], &[0; 9]].concat(), &[b"one", b"two", b"three"], &[(63, 72)]);
+        check(&[&log(&[]), &b"x"[..], &frame(b"y")].concat(), &[b"y"], &[(16, 17)]);
         check(b"not a log", &[], &[(0, 9)]);
         check(b"", &[], &[]);
         // A payload may contain an item: it is not one as long as the outer one is whole.

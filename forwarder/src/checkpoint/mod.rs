@@ -67,8 +67,10 @@ pub struct Checkpoint {
     /// None: nothing is saved.
     generations: Option<Generations>,
     binding: Binding,
-    /// None: the next sync writes a whole one.
+    /// None: the next sync writes a whole one, or goes on with the one found.
     log: Option<Log>,
+    /// How much is sound of the log found.
+    appendable: Option<u64>,
     sources: HashMap<Box<[u8]>, Entry>,
     unsynced: usize,
     live_bytes: usize,
@@ -89,12 +91,12 @@ struct Entry {
 impl Checkpoint {
     /// Reads the checkpoint in `directory`, which is created if need be.
     ///
-    /// Fails only if it cannot be; whatever it contains is read as far as it can be. Nothing is written to one that
-    /// belongs to another cluster or node: then the checkpoint returned is an unsaved one.
+    /// Fails only if it cannot be; whatever it contains is read as far as it can be, and nothing is written before
+    /// the first sync. One that belongs to another cluster or node is left alone: the checkpoint returned is unsaved.
     pub fn open(directory: &Path, binding: Binding) -> io::Result<(Self, Loaded)> {
         let mut generations = Generations::in_directory(directory)?;
         let read = generations.read();
-        let mut checkpoint = Self { log: read.log, ..Self::unsaved(binding) };
+        let mut checkpoint = Self::unsaved(binding);
         let mut loaded = Loaded { damage: read.damage, fresh: read.fresh, ..Loaded::default() };
         for item in read.items {
             match item {
@@ -111,9 +113,8 @@ impl Checkpoint {
                 }
             }
         }
-        if loaded.other.is_some() {
-            checkpoint.log = None;
-        } else {
+        if loaded.other.is_none() {
+            checkpoint.appendable = read.appendable;
             checkpoint.generations = Some(generations);
         }
         Ok((checkpoint, loaded))
@@ -126,6 +127,7 @@ impl Checkpoint {
             generations: None,
             binding,
             log: None,
+            appendable: None,
             sources: HashMap::new(),
             unsynced: 0,
             live_bytes: 0,
@@ -224,9 +226,12 @@ impl Checkpoint {
     }
 
     fn save(&mut self, twice: Option<&[u8]>) -> io::Result<bool> {
-        if self.generations.is_none() {
+        let Some(generations) = &self.generations else {
             self.all_synced();
             return Ok(false);
+        };
+        if let Some(sound_end) = self.appendable.take() {
+            self.log = generations.append_to(sound_end).ok();
         }
         let unwritten = self.log.is_none() && !self.sources.is_empty();
         if self.unsynced == 0 && !unwritten {

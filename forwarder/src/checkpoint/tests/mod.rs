@@ -151,6 +151,23 @@ fn what_is_saved_is_loaded() {
 }
 
 #[test]
+fn a_log_is_gone_on_with() {
+    let directory = scratch();
+    let (mut checkpoint, _) = open(directory.path());
+    checkpoint.put(&full(0, 1));
+    checkpoint.sync().unwrap();
+    let before = log_of(directory.path());
+    let (mut checkpoint, _) = open(directory.path());
+    // Saved once already, it is now written twice more.
+    checkpoint.journal(&full(0, 1)).unwrap();
+    let after = log_of(directory.path());
+    assert!(after.starts_with(&before));
+    let state = StoredSource::from(&full(0, 1));
+    let item = encode(stored_item::Kind::Source(state));
+    assert_eq!(after[before.len()..], [&item[..], &item[..]].concat());
+}
+
+#[test]
 fn the_format_never_changes() {
     let directory = scratch();
     let (mut checkpoint, _) = open(directory.path());
@@ -173,17 +190,34 @@ fn the_format_never_changes() {
 }
 
 #[test]
+fn opening_changes_nothing() {
+    let directory = scratch();
+    realistic(directory.path());
+    let torn = [&log_of(directory.path())[..], b"torn"].concat();
+    for name in ["checkpoint", "checkpoint.tmp"] {
+        let copy = scratch();
+        fs::write(copy.path().join(name), &torn).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(open(copy.path()).1.damage[..], [Damage::Torn { bytes: 4, .. }]));
+            assert_eq!(fs::read(copy.path().join(name)).unwrap(), torn);
+            assert_eq!(fs::read_dir(copy.path()).unwrap().count(), 1);
+        }
+    }
+}
+
+#[test]
 fn another_cluster_or_node_is_told_and_left_alone() {
     let directory = scratch();
     realistic(directory.path());
-    let log = log_of(directory.path());
+    let torn = [&log_of(directory.path())[..], b"torn"].concat();
+    fs::write(directory.path().join("checkpoint"), &torn).unwrap();
     for (cluster, node) in [("default", "node-2"), ("other", "node-1")] {
         let other = Binding { cluster: cluster.into(), node: node.into() };
         let (mut checkpoint, loaded) = Checkpoint::open(directory.path(), other).unwrap();
         assert_eq!(loaded.other, Some(binding()));
         assert!(!checkpoint.is_saved());
         checkpoint.journal(&full(8, 8)).unwrap();
-        assert_eq!(log_of(directory.path()), log);
+        assert_eq!(log_of(directory.path()), torn);
     }
     assert_eq!(open(directory.path()).1.other, None);
 }
