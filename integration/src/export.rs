@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::http;
 use crate::ledger::Indexed;
-use crate::programs::programs;
+use crate::programs;
 
 /// What one page over HTTP holds at most.
 const PAGE: usize = 1000;
@@ -57,7 +57,7 @@ impl Document {
 /// `naru-aggregator search --json`, as a user runs it.
 #[must_use]
 pub fn by_command(address: SocketAddr, limit: usize, query: &str) -> Vec<Document> {
-    let output = Command::new(&programs().aggregator)
+    let output = Command::new(programs::aggregator())
         .args(["search", "--url", &format!("http://{address}"), "--json"])
         .args(["--limit", &limit.to_string(), query])
         .output()

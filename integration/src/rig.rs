@@ -12,7 +12,7 @@ use crate::export;
 use crate::ledger::{Again, Verdict};
 use crate::node::{NODE_NAME, Node, Zone};
 use crate::process::Process;
-use crate::programs::programs;
+use crate::programs;
 
 /// The cluster that every story's programs belong to: the programs' own default.
 pub const CLUSTER: &str = "default";
@@ -61,7 +61,7 @@ impl Rig {
     /// The same on another pods directory and with further arguments.
     #[must_use]
     pub fn standalone_on(&mut self, pods: &Path, arguments: &[&str]) -> Process {
-        let mut command = Command::new(&programs().aggregator);
+        let mut command = Command::new(programs::aggregator());
         command
             .arg("standalone")
             .args(["--http", "127.0.0.1:0", "--data-dir"])
@@ -93,7 +93,7 @@ impl Rig {
             self.node.pods().display(),
         );
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(&programs().forwarder);
+        let mut command = Command::new(programs::forwarder());
         command.args(["run", "--config"]).arg(config);
         self.start(&mut command, "forwarder")
     }

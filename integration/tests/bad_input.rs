@@ -10,7 +10,7 @@ use naru_integration::export;
 use naru_integration::fault::damage::{Damage, files_below, used_bytes};
 use naru_integration::hostile::{self, Answer, Client};
 use naru_integration::node::{Kubelet, NODE_NAME};
-use naru_integration::programs::programs;
+use naru_integration::programs;
 use naru_integration::rig::{CLUSTER, Rig};
 use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::Stdout;
@@ -29,7 +29,7 @@ fn check_config(name: &str, text: &str, words: &[&str]) {
 
 fn refuses(config: &Path, words: &[&str]) {
     for command in ["check", "run"] {
-        let output = Command::new(&programs().forwarder)
+        let output = Command::new(programs::forwarder())
             .args([command, "--config"])
             .arg(config)
             .output()

@@ -11,7 +11,7 @@ use naru_integration::eventually::{PATIENCE, eventually};
 use naru_integration::export::{self, Document};
 use naru_integration::node::{Container, Kubelet, NODE_NAME};
 use naru_integration::process::Process;
-use naru_integration::programs::programs;
+use naru_integration::programs;
 use naru_integration::rig::Rig;
 use naru_proto::frame::IoStream::{Stderr, Stdout};
 use naru_proto::ids::IdTime;
@@ -187,7 +187,7 @@ fn a_used_port_is_a_sentence() {
     let rig = Rig::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = Command::new(&programs().aggregator);
+    let mut command = Command::new(programs::aggregator());
     command.arg("standalone").args(["--http", &address, "--data-dir"]);
     command.arg(rig.standalone_data()).arg("--pods-dir").arg(rig.node.pods());
     let mut process = Process::start(&mut command, &rig.path(""), "used-port");
@@ -206,7 +206,7 @@ fn bad_arguments_are_a_sentence() {
         &["no-such-command"],
         &[],
     ] {
-        let output = Command::new(&programs().aggregator).args(arguments).output().unwrap();
+        let output = Command::new(programs::aggregator()).args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {errors}");
         assert!(!errors.trim().is_empty(), "{arguments:?}");
@@ -217,7 +217,7 @@ fn bad_arguments_are_a_sentence() {
 fn the_demo_has_something_to_find() {
     let mut rig = Rig::new();
     let mut process = {
-        let mut command = Command::new(&programs().aggregator);
+        let mut command = Command::new(programs::aggregator());
         command.args(["standalone", "--demo", "--http", "127.0.0.1:0", "--data-dir"]);
         command.arg(rig.standalone_data());
         rig.start(&mut command, "demo")
