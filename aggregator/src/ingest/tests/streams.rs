@@ -236,11 +236,9 @@ async fn a_shutdown_answers_what_is_in_flight() {
     while !client.drained {
         assert!(client.hear().await.unwrap().is_some());
     }
-    client.send(ToServer::Batch(batch(2, "node-1"))).await;
-    match client.hear().await.unwrap() {
-        Some(FromServer::Refuse(refuse)) => assert_eq!(refuse.reason(), RefuseReason::Draining),
-        other => panic!("it does not wait for what is in flight: {other:?}"),
-    }
+    // Many times the linger; the stream is open as long as nothing comes.
+    let silence = tokio::time::timeout(Duration::from_millis(50), client.hear()).await;
+    assert!(silence.is_err(), "it does not wait for what is in flight: {silence:?}");
     assert!(!served.is_finished());
     intake.done.send(IntakeResult::Durable).unwrap();
     match client.hear().await.unwrap() {
