@@ -45,16 +45,34 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Takes the directory for this process until the file is dropped. `WouldBlock`: another has it.
-pub(super) fn lock(dir: &Path) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(dir.join("lock"))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+/// A lock on a file, held until it is dropped.
+///
+/// It is undone by name and not by closing the file: a process that is being forked right then has
+/// the file too, and would hold the lock until its `exec`.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Takes the directory for this process. `WouldBlock`: another has it.
+    pub(super) fn directory(dir: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        Self::take(options.open(dir.join("lock"))?)
+    }
+
+    /// Locks a file. `WouldBlock`: it is locked.
+    pub(super) fn take(file: File) -> io::Result<Self> {
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "could not unlock a file");
+        }
+    }
 }
 
 /// A file of no content, given up so that a queue on a full disk can still be opened.
@@ -134,9 +152,12 @@ mod tests {
     #[test]
     fn a_directory_has_one_owner() {
         let dir = tempfile::tempdir().unwrap();
-        let first = lock(dir.path()).unwrap();
-        assert_eq!(lock(dir.path()).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let first = Lock::directory(dir.path()).unwrap();
+        let second = Lock::directory(dir.path());
+        assert_eq!(second.unwrap_err().kind(), ErrorKind::WouldBlock);
+        let as_after_a_fork = first.0.try_clone().unwrap();
         drop(first);
-        lock(dir.path()).unwrap();
+        Lock::directory(dir.path()).unwrap();
+        drop(as_after_a_fork);
     }
 }

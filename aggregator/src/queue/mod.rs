@@ -66,7 +66,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -93,7 +92,7 @@ pub use side::{LetterError, LetterStats, Letters, LettersConfig};
 use chain::{Chain, locked};
 use committer::{Committer, Request, WAITING_MAX_BATCHES};
 use cursor::Cursor;
-use disk::{Ballast, is_full};
+use disk::{Ballast, Lock, is_full};
 use intake::Intake;
 use keeper::Keeper;
 use leases::{Backlog, Leases};
@@ -202,7 +201,7 @@ struct Shared {
     commit_began: Mutex<Option<Instant>>,
     has_reader: AtomicBool,
     /// Held as long as anybody uses the queue.
-    _lock: File,
+    _lock: Lock,
 }
 
 struct Running {
@@ -228,7 +227,7 @@ impl Queue {
 
     fn open_with(config: &QueueConfig) -> io::Result<(Self, Opened)> {
         std::fs::create_dir_all(&config.dir)?;
-        let lock = disk::lock(&config.dir)?;
+        let lock = Lock::directory(&config.dir)?;
         let recovered = recover::recover(&config.dir)?;
         let cursor = Cursor::open(&config.dir)?;
         let delivered = cursor.delivered();

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_largest_value_makes_no_blob_and_the_next_is_refused() {
-        for sled_segment_bytes in [512 << 10, 8 << 20] {
+        for sled_segment_bytes in [512 << 10, 2 << 20, 8 << 20] {
             let (dir, identity, _) = written(sled_segment_bytes, 3);
             let path = dir.path().join("segment");
             assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);

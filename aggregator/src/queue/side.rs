@@ -4,7 +4,6 @@
 //! Today it holds dead letters; a lane that is parked will be one more chain with its own kind of
 //! body. When it is full the lane that writes to it has to stop: nothing is dropped to make room.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -22,7 +21,8 @@ use super::recover::recover;
 use super::segment::StorageError;
 use super::source::Source;
 use super::writer::{Commit, Writer};
-use super::{OpenError, disk};
+use super::OpenError;
+use super::disk::Lock;
 
 /// Letters that make one commit at most; bounds the memory of `append_all`.
 const COMMIT_MAX_BYTES: usize = 1 << 20;
@@ -67,7 +67,7 @@ struct Side {
     writer: Mutex<Writer>,
     max_bytes: u64,
     /// Held as long as anybody uses the chain.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The letters in numbers.
@@ -145,7 +145,7 @@ impl Letters {
 impl Side {
     fn open(config: &LettersConfig) -> io::Result<Self> {
         std::fs::create_dir_all(&config.dir)?;
-        let lock = disk::lock(&config.dir)?;
+        let lock = Lock::directory(&config.dir)?;
         let recovered = recover(&config.dir)?;
         let chain = Arc::new(recovered.chain);
         // Letters are few and stay: a segment is never closed for its age.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::chain::{Chain, Damage, Known, Live};
+use super::disk::Lock;
 use super::entry::Sequence;
 use super::layout::State;
 use super::manifest::{Identity, Summary};
@@ -103,13 +104,11 @@ fn closed(chain: &Chain, summary: &Summary, state: State) -> Closed {
 
 /// Opens sled, unless this process has not quite closed the segment since it wrote it.
 fn open_sled(dir: &Path, identity: &Identity) -> Result<Option<(Segment, u64)>, StorageError> {
-    use rustix::fs::{FlockOperation, flock};
-    let file = File::open(dir.join("db"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+    // sled locks its file, too.
+    match Lock::take(File::open(dir.join("db"))?) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-        other => other?,
+        other => drop(other?),
     }
-    drop(file);
     Ok(Some((Segment::open(dir, identity)?, identity.salt)))
 }
 

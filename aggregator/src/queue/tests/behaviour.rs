@@ -48,13 +48,14 @@ fn one_commit_takes_all_that_waits() {
 fn a_large_batch_takes_several_parts() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(QueueConfig::new(dir.path()).without_reserve());
-    let sizes = [1 << 20, 8, (4 << 20) - 100, 130_900, 131_072];
+    // Around the payload of one part, 524,144 bytes, and of two.
+    let sizes = [1 << 20, 8, (4 << 20) - 100, 524_100, 524_144, 524_145, 1_048_200, 1_048_300];
     for (id, len) in (0..).zip(sizes) {
         append(&queue, vec![batch(id, len)]).pop().unwrap().unwrap();
     }
     let result = append(&queue, vec![batch(9, 4 << 20)]).pop().unwrap();
     assert!(matches!(result, Err(AppendError::TooLarge)));
-    assert_eq!(drain(&queue), [0, 1, 2, 3, 4]);
+    assert_eq!(drain(&queue), (0..sizes.len() as u64).collect::<Vec<_>>());
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn a_segment_ends_by_age() {
 fn no_value_becomes_a_blob() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(QueueConfig::new(dir.path()).without_reserve());
-    for (id, len) in (0..).zip([500, 120_000, 131_000, 600_000, 1 << 20, 3 << 20]) {
+    for (id, len) in (0..).zip([500, 120_000, 524_100, 600_000, 1 << 20, 3 << 20]) {
         append(&queue, vec![batch(id, len)]).pop().unwrap().unwrap();
     }
     let open = dir.path().join("open");

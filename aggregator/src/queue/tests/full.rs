@@ -43,7 +43,7 @@ impl SmallDisk {
     }
 
     fn fill(&self) {
-        let file = File::create(self.dir.path().join("somebody-elses")).unwrap();
+        let file = fs::File::create(self.dir.path().join("somebody-elses")).unwrap();
         let mut size = 16 << 20;
         let mut at = 0;
         while size > 0 {

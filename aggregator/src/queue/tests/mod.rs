@@ -97,18 +97,37 @@ pub(super) fn open(config: QueueConfig) -> Queue {
     Queue::open(config).unwrap().0
 }
 
-/// What `kill -9` leaves: the files as they are now, whoever has them open.
+/// What `kill -9` leaves: the files as they are now, whoever has them open. Copying takes longer
+/// than being killed: it is done again if the keeper did something meanwhile.
 pub(super) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    loop {
+        let before = shape(from);
+        let copied = try_copy(from, to);
+        if copied.is_ok() && shape(from) == before {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn try_copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
+        if entry.file_type()?.is_dir() {
+            try_copy(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            fs::copy(entry.path(), target)?;
         }
     }
+    Ok(())
+}
+
+/// Which segments are where, and how far all is delivered.
+fn shape(queue: &Path) -> (Vec<Vec<String>>, Vec<u8>) {
+    let states = ["open", "sealed", "done", "quarantine"];
+    (states.map(|state| names(&queue.join(state))).into(), fs::read(queue.join("cursor")).unwrap())
 }
 
 pub(super) fn set(ids: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
