@@ -292,7 +292,7 @@ mod tests {
         let read = |raw| SearchRequest::read(&raw, 1 << 61).err();
         assert_eq!(read(raw("b", "now-1h", &next)), Some(RequestError::OtherSearch));
         assert_eq!(read(raw("a", "now-2h", &next)), Some(RequestError::OtherSearch));
-        for broken in ["x", "AAAA", &next[..next.len() / 2], "주문"] {
+        for broken in ["x", "AAAA", next.split_at(next.len() / 2).0, "주문"] {
             assert_eq!(read(raw("a", "", broken)), Some(RequestError::After), "{broken}");
         }
     }

@@ -73,9 +73,8 @@ pub(super) fn find(
     let mut segments = Vec::new();
     for day in days {
         let opened = catch_unwind(AssertUnwindSafe(|| finding.open(&day)));
-        match finding.or_incomplete(&day.name.to_string(), opened)? {
-            Some(Some(opened)) => segments.extend(opened),
-            Some(None) | None => {}
+        if let Some(opened) = finding.or_incomplete(&day.name.to_string(), opened)? {
+            segments.extend(opened);
         }
     }
     segments.sort_by_key(|segment| std::cmp::Reverse(segment.columns.times.max_value()));
@@ -195,10 +194,10 @@ impl Finding<'_> {
     }
 
     /// The segments of an index that may hold something.
-    fn open(&self, day: &Day) -> Result<Option<Vec<Segment>>, Stop> {
+    fn open(&self, day: &Day) -> Result<Vec<Segment>, Stop> {
         let searcher = day.searcher();
         if searcher.num_docs() == 0 {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let index = day.name.to_string();
         let compiler = Compiler { index: &index, searcher: &searcher, now_ns: self.request.now_ns };
@@ -222,7 +221,7 @@ impl Finding<'_> {
             };
             segments.push(Segment { columns: Arc::new(columns), weight: Arc::clone(&weight) });
         }
-        Ok(Some(segments))
+        Ok(segments)
     }
 
     fn search(&mut self, segment: &Segment) -> Result<(), Stop> {

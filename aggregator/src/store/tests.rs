@@ -160,7 +160,7 @@ fn a_document_is_kept_once_across_reopening_and_kills() {
     let ids: BTreeSet<_> = all(&store, "*", 7).into_iter().map(|hit| hit.id).collect();
     assert_eq!(ids.len(), 100);
     assert_eq!(store.stats().duplicates, 50);
-    let one = &ids.iter().next().unwrap()[..];
+    let one = ids.first().unwrap();
     assert_eq!(count(&store, &format!("_id:{one}")), 1);
     assert_eq!(count(&store, &format!("NOT _id:{one}")), 99);
 }
