@@ -13,6 +13,7 @@ use flate2::read::MultiGzDecoder;
 use naru_proto::ids::FileId;
 
 use crate::checkpoint::Guard;
+use crate::clock;
 use crate::discover::pods::Order;
 use crate::identity::Identity;
 
@@ -176,7 +177,7 @@ impl TailedFile {
     pub(super) fn seen_size(&mut self, size: u64) {
         if size > self.size {
             self.size = size;
-            self.grew = Instant::now();
+            self.grew = clock::now();
         }
     }
 

@@ -134,7 +134,7 @@ impl Tailer {
         );
         self.outgoing.metrics.gap(reason);
         // Saved at once, so that a restart does not declare it again.
-        self.timers.save = Instant::now();
+        self.timers.save = clock::now();
         let now_ns = clock::now_ns();
         let gap = wire::Gap {
             source: Some(source.wire.clone()),
