@@ -288,6 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_is_valid() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/forwarder.yaml");
+        let config = Config::load(&path, &environment).unwrap();
+        assert_eq!(config.files.len(), 1);
+        // What is commented out is the default.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let uncommented: String = text
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|l| l.contains(':')).unwrap_or(line))
+            .filter(|line| !line.trim_start().starts_with('#') || !line.contains(": "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        for default in ["data_dir: /var/lib/naru-forwarder", "http: 127.0.0.1:7481"] {
+            assert!(uncommented.contains(default), "{uncommented}");
+        }
+        assert_eq!(config.data_dir, Path::new(DATA_DIR));
+        assert_eq!(config.http.unwrap().to_string(), HTTP);
+    }
+
+    #[test]
     fn the_environment_fills_in() {
         let text = "aggregator: {address: \"${NODE_NAME}:7443\"}\ncluster: a$$b\n";
         let config = Config::parse("f", text, &environment).unwrap();

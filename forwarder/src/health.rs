@@ -43,11 +43,12 @@ impl Health {
         self.lock().connected = Some(address);
     }
 
-    /// No stream is up, because of that.
-    pub fn disconnected(&self, reason: String) {
+    /// No stream is up, because of that; true when that is news.
+    pub fn disconnected(&self, reason: String) -> bool {
         let mut state = self.lock();
-        state.connected = None;
+        let news = state.connected.take().is_some() || state.reason != reason;
         state.reason = reason;
+        news
     }
 
     /// Whether the checkpoint can be written; a reason if not.

@@ -141,9 +141,11 @@ impl Session {
         &mut self,
         avoid: Option<SocketAddr>,
     ) -> Option<(Stream, Streaming<ServerMessage>, SocketAddr)> {
+        // Said once until the reason changes: an outage may last for hours.
         let failed = |health: &Health, reason: String| {
-            tracing::warn!(%reason, "no aggregator; log files are read on when there is one");
-            health.disconnected(reason);
+            if health.disconnected(reason.clone()) {
+                tracing::warn!(%reason, "no aggregator; log files are read on when there is one");
+            }
         };
         let (channel, address) = match self.connector.connect(avoid).await {
             Ok(connected) => connected,
@@ -159,7 +161,7 @@ impl Session {
             IngestClient::new(channel).max_decoding_message_size(limits::MESSAGE_MAX_BYTES);
         match timeout(WELCOME_TIMEOUT, welcomed(&mut client, messages)).await {
             Ok(Ok((welcome, inbound))) => {
-                tracing::info!(%address, credit = welcome.credit_batches, "connected");
+                tracing::info!(%address, "connected");
                 self.metrics.streams_opened.inc();
                 self.health.connected(address);
                 let credit = welcome.credit_batches;

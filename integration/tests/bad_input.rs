@@ -64,7 +64,7 @@ fn bad_configurations_are_a_sentence() {
     }
     check_config("none.yaml", "data_dir: {data}\n", &["aggregator"]);
     check_config("type.yaml", "data_dir: {data}\naggregator: 7443\n", &[":2:"]);
-    check_config("empty.yaml", "", &["aggregator"]);
+    check_config("empty.yaml", "", &[":1:"]);
     refuses(Path::new("/nowhere/forwarder.yaml"), &[]);
 }
 
@@ -75,7 +75,7 @@ fn bad_batches_are_refused_and_the_stream_lives_on() {
     let address = process.ready();
     let ingest = process.address_after("receiving on");
     let refused = |metrics: naru_integration::metrics::Metrics| {
-        metrics.sum("naru_aggregator_refused_batches_total", "").unwrap_or_default() as u64
+        metrics.sum("naru_aggregator_batches_refused_total", "").unwrap_or_default() as u64
     };
     assert_eq!(refused(process.metrics()), 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

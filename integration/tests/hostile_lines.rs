@@ -96,13 +96,12 @@ fn what_cannot_be_read_is_reported_once_and_read_when_it_can_be() {
     rig.caught_up(address);
     let log = process.log();
     for container in &containers {
-        let path = container.live_path().display().to_string();
-        let complaints = log.lines().filter(|line| line.contains("WARN") && line.contains(&path));
+        let live = container.live_path();
+        let path = live.strip_prefix(rig.node.pods()).unwrap().to_str().unwrap();
+        let complaints = log.lines().filter(|line| line.contains("WARN") && line.contains(path));
         assert_eq!(complaints.count(), 1, "one report of {path}:\n{log}");
     }
     rig.judge(address, "unreadable files", None).assert_closed();
-    let paths: Vec<String> =
-        containers.iter().map(|c| c.live_path().display().to_string()).collect();
-    process.assert_quiet(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    process.assert_quiet(&["a log file cannot be read"]);
     assert!(process.terminate().success());
 }

@@ -34,7 +34,9 @@ fn fill(rig: &mut Rig) -> Vec<Container> {
     let mut web = web.restart();
     web.line(Stdout, "주문이 접수되었습니다");
     web.line(Stdout, "");
-    web.line(Stdout, r#"{"level":"error","msg":"결제 실패","order":17}"#);
+    web.line_around(Stdout, |key| {
+        format!(r#"{{"level":"error","msg":"결제 실패","order":17,"key":"{key}"}}"#)
+    });
     let mut proxy = rig.node.start("shop", "web-0-proxy", "envoy");
     for number in 0..500 {
         proxy.line(Stdout, format!("upstream request {number}"));

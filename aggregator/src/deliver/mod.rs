@@ -244,6 +244,7 @@ impl Delivery {
         self.trouble.set(None);
         let counts = std::mem::take(&mut self.counts);
         self.metrics.count(counts.indexed, counts.duplicates, counts.dead);
+        self.metrics.marked(self.builder.tally());
         Ok(())
     }
 

@@ -43,6 +43,8 @@ const STREAMS_MAX: usize = 4096;
 const STREAMS_PER_CONNECTION_MAX: u32 = 16;
 /// A client that has not said Hello by then is not a forwarder.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// A drained client leaves by itself; one that does not costs a shutdown no more than this.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// A dead peer is noticed after the sum: in time for its credit to be of use to others.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,6 +72,9 @@ pub struct IngestConfig {
     pub streams_max: usize,
     /// How long to wait for Hello.
     pub hello_timeout: Duration,
+    /// How long a drained stream whose batches are answered waits for its client to leave; batches that the client sent
+    /// before it heard of the drain are refused until then.
+    pub drain_linger: Duration,
 }
 
 impl IngestConfig {
@@ -84,6 +89,7 @@ impl IngestConfig {
             credit_batches: (POOL_BYTES / BATCH_COMPRESSED_MAX_BYTES) as u32,
             streams_max: STREAMS_MAX,
             hello_timeout: HELLO_TIMEOUT,
+            drain_linger: DRAIN_LINGER,
         }
     }
 }

@@ -20,8 +20,6 @@ use super::{Intake, IntakeResult, Shared, now};
 
 /// A client that does not take an answer for that long is gone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a drain the client leaves by itself; batches that it sent before it heard of it are refused until then.
-const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// Drained clients come back within this time, each at its own moment.
 const RECONNECT_MAX_MS: u64 = 1000;
 /// For what should pass at once: about a commit of the queue.
@@ -136,6 +134,7 @@ impl Stream<'_> {
             return end;
         }
         let mut stop = self.shared.stop.subscribe();
+        let linger = self.shared.config.drain_linger;
         let mut end_at = Instant::now() + self.age();
         loop {
             if self.client_done && self.in_flight.is_empty() {
@@ -147,11 +146,11 @@ impl Stream<'_> {
                 Some(answer) = self.in_flight.join_next() => self.answer(answer).await,
                 () = self.seat.changed(), if !draining => self.credit().await,
                 () = sleep_until(end_at), if !draining => {
-                    end_at = Instant::now() + DRAIN_LINGER;
+                    end_at = Instant::now() + linger;
                     self.drain().await
                 }
                 () = stopped(&mut stop), if !draining => {
-                    end_at = Instant::now() + DRAIN_LINGER;
+                    end_at = Instant::now() + linger;
                     self.drain().await
                 }
                 () = sleep_until(end_at), if draining && self.in_flight.is_empty() => {

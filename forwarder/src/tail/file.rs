@@ -10,10 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use flate2::read::MultiGzDecoder;
+use naru_proto::frame::Format;
 use naru_proto::ids::FileId;
 
 use crate::checkpoint::Guard;
 use crate::clock;
+use crate::cut::{self, Cutter};
 use crate::discover::pods::Order;
 use crate::identity::Identity;
 
@@ -55,6 +57,8 @@ pub(super) struct TailedFile {
     pub(super) appeared: Instant,
     /// Since when it is gone, unopened and unread.
     pub(super) missing_since: Option<Instant>,
+    /// Cuts what comes after the file was passed: the source's own cutter is in a later file by then.
+    pub(super) late: Option<Box<Cutter>>,
     /// Host files: the id-time of what is read from an offset on, nanoseconds since 1970.
     pub(super) steps: Vec<(u64, i64)>,
 }
@@ -97,6 +101,7 @@ impl TailedFile {
             grew: now,
             appeared: now,
             missing_since: None,
+            late: None,
             steps: Vec::new(),
         }
     }
@@ -202,6 +207,14 @@ impl TailedFile {
         if let Content::Gzip(_, reader) = &mut self.content {
             *reader = None;
         }
+    }
+
+    /// The cutter of a container's file that was passed.
+    pub(super) fn late_cutter(&mut self, format: Format) -> Option<&mut Cutter> {
+        let late = self.passed && format == Format::Cri;
+        late.then(|| {
+            &mut **self.late.get_or_insert_with(|| Box::new(Cutter::new(cut::Format::Cri)))
+        })
     }
 
     /// Why the bytes end before the file does.

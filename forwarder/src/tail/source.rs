@@ -163,7 +163,7 @@ impl SourceTail {
         let held: Vec<FileId> = self.held_files();
         for file in self.files.iter_mut().filter(|f| f.passed && f.is_settled() && f.is_open()) {
             let quiet = now.saturating_duration_since(file.grew) >= late;
-            if (quiet || file.is_gzip()) && file.size <= file.read {
+            if (quiet || file.is_gzip()) && file.size <= file.read && file.late.is_none() {
                 file.content = Content::Closed;
             }
         }

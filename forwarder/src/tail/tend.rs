@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use naru_proto::wire::{self, GapReason};
 
+use super::file::TailedFile;
+use super::source::End;
 use super::{Loss, Tailer};
 use crate::channel::Outbound;
 use crate::clock;
@@ -78,20 +80,19 @@ impl Tailer {
         }
     }
 
-    /// A daemon's renamed file whose last line nobody will end.
+    /// The last lines of files that were passed and that nobody will end any more.
     fn cut_late_tails(&mut self, index: usize, now: Instant) {
         let Some(source) = self.sources.get(&index) else { return };
-        let due: Vec<usize> = (0..source.files.len())
-            .filter(|at| {
-                source
-                    .files
-                    .get(*at)
-                    .is_some_and(|file| file.passed && file.is_open() && file.size > file.read)
-                    && source.tail_is_final(*at, now)
-            })
-            .collect();
+        let waits = |file: &TailedFile| file.size > file.read || file.late.is_some();
+        let is_due = |at: &usize| {
+            source.files.get(*at).is_some_and(|f| f.passed && f.is_open() && waits(f))
+                && source.tail_is_final(*at, now)
+                && source.end(*at, now) == End::Over
+        };
+        let due: Vec<usize> = (0..source.files.len()).filter(is_due).collect();
         for at in due {
             self.cut_tail(index, at);
+            self.finish_late(index, at);
         }
     }
 

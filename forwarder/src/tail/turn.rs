@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use naru_proto::frame::Extent;
+use naru_proto::frame::{Extent, IoStream};
 use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
 use naru_proto::limits::RECORD_MAX_BYTES;
 use naru_proto::wire::GapReason;
@@ -124,8 +124,10 @@ impl Tailer {
             return 0;
         };
         let Some(id) = file.id else { return 0 };
+        let read = file.read;
+        let cutter = file.late_cutter(*format).unwrap_or(cutter);
         let mut sink = self.outgoing.sink(wire, *format, step_ns);
-        let consumed = cutter.cut(id, file.read, chunk, cuts, &mut sink);
+        let consumed = cutter.cut(id, read, chunk, cuts, &mut sink);
         if consumed > 0 {
             self.outgoing.metrics.read_bytes.inc_by(consumed as u64);
             let up_to = self.buffer.get(..part.start + consumed).unwrap_or_default();
@@ -235,11 +237,15 @@ impl Tailer {
     fn at_end(&mut self, index: usize, at: usize, now: Instant) -> Step {
         let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
         source.want = READ_BYTES;
-        let passed = source.files.get(at).is_none_or(|file| file.passed);
-        match source.end(at, now) {
-            End::Open => return Step::End(Turn::Nothing),
-            End::Soon if !passed => return Step::End(Turn::Nothing),
-            End::Soon | End::Over => {}
+        let end = source.end(at, now);
+        let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
+        if file.passed && end != End::Over {
+            // Late lines: the last of them may still be written.
+            file.looked_at = file.size;
+            return Step::Again;
+        }
+        if end != End::Over {
+            return Step::End(Turn::Nothing);
         }
         if source.tail_is_final(at, now) && !self.cut_tail(index, at) {
             return Step::End(Turn::Wait);
@@ -271,7 +277,8 @@ impl Tailer {
             return true;
         };
         let step_ns = file.step_at(offset).0;
-        if let Some(cut) = source.cutter.pending_tail_cut(id, offset, tail) {
+        let cutter = file.late_cutter(source.format).unwrap_or(&mut source.cutter);
+        if let Some(cut) = cutter.pending_tail_cut(id, offset, tail) {
             source.cuts.insert(cut);
             let host = source.is_host();
             if !self.journal(index) && host {
@@ -280,15 +287,34 @@ impl Tailer {
         }
         let Some(source) = self.sources.get_mut(&index) else { return true };
         let SourceTail { cutter, files, wire, format, .. } = source;
+        let Some(file) = files.get_mut(at) else { return true };
         let mut sink = self.outgoing.sink(wire, *format, step_ns);
         let tail = self.buffer.get(start..).unwrap_or_default();
-        cutter.cut_tail(id, offset, tail, &mut sink);
-        let count = tail.len();
-        if let Some(file) = files.get_mut(at) {
-            file.consume(count, &self.buffer);
-        }
+        file.late_cutter(*format).unwrap_or(cutter).cut_tail(id, offset, tail, &mut sink);
+        file.consume(tail.len(), &self.buffer);
         self.outgoing.reached(index, source.point());
         true
+    }
+
+    /// Cuts what the late lines of a passed file left waiting: its end is not in any later file.
+    pub(super) fn finish_late(&mut self, index: usize, at: usize) {
+        for iostream in [IoStream::Stdout, IoStream::Stderr] {
+            let Some(source) = self.sources.get_mut(&index) else { return };
+            let late = source.files.get(at).and_then(|file| file.late.as_deref());
+            let Some(cut) = late.and_then(|late| late.pending_cut(iostream)) else { continue };
+            source.cuts.insert(cut);
+            self.journal(index);
+            let Some(source) = self.sources.get_mut(&index) else { return };
+            let SourceTail { files, wire, format, .. } = source;
+            let mut sink = self.outgoing.sink(wire, *format, None);
+            if let Some(late) = files.get_mut(at).and_then(|file| file.late.as_mut()) {
+                late.cut_held(&cut, &mut sink);
+            }
+            self.outgoing.reached(index, source.point());
+        }
+        if let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) {
+            file.late = None;
+        }
     }
 
     /// Cuts a fragment that has waited long enough.

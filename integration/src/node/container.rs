@@ -77,13 +77,28 @@ impl Container {
     /// A whole logical line of the key and what follows it, in as many pieces as it takes.
     pub fn line(&mut self, iostream: IoStream, text: impl AsRef<[u8]>) -> LineKey {
         let (key, content) = self.keyed(iostream, text.as_ref());
+        self.write_line(key, &content);
+        key
+    }
+
+    /// A line that has its key somewhere inside.
+    pub fn line_around(
+        &mut self,
+        iostream: IoStream,
+        text: impl FnOnce(LineKey) -> String,
+    ) -> LineKey {
+        let key = self.next_key(iostream);
+        self.write_line(key, text(key).as_bytes());
+        key
+    }
+
+    fn write_line(&mut self, key: LineKey, content: &[u8]) {
         let mut first_time = None;
-        for (tag, piece) in fragments(&content) {
-            let time_ns = self.write_physical(iostream, tag, piece);
+        for (tag, piece) in fragments(content) {
+            let time_ns = self.write_physical(key.iostream, tag, piece);
             first_time.get_or_insert(time_ns);
         }
-        self.enter(key, &content, first_time);
-        key
+        self.enter(key, content, first_time);
     }
 
     /// Two lines at once, one on each iostream: their pieces alternate, as two goroutines write them.
@@ -180,12 +195,16 @@ impl Container {
 
     /// The key, a space, the text; a `\r` before the newline is not content to containerd.
     fn keyed(&mut self, iostream: IoStream, text: &[u8]) -> (LineKey, Vec<u8>) {
-        let number = self.next[slot(iostream)];
-        self.next[slot(iostream)] += 1;
-        let key = LineKey { container: self.number, iostream, number };
+        let key = self.next_key(iostream);
         let mut content = format!("{key} ").into_bytes();
         content.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
         (key, content)
+    }
+
+    fn next_key(&mut self, iostream: IoStream) -> LineKey {
+        let number = self.next[slot(iostream)];
+        self.next[slot(iostream)] += 1;
+        LineKey { container: self.number, iostream, number }
     }
 
     fn write_physical(&mut self, iostream: IoStream, tag: Tag, piece: &[u8]) -> i64 {

@@ -80,6 +80,8 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
     continued.line_start = Some(40);
     continued.iostream = Some(IoStream::Stderr);
     continued.flags = Flags { incomplete: true, continued: true, malformed: false };
+    let mut flagged = cri("{T} stdout F one\n{T} stdout F two\n{T} stdout F three\n", Ends::Lines);
+    flagged.flags = Flags { incomplete: true, continued: true, malformed: false };
     let mut timeless = frame(host_file(), Format::Plain, Ends::One, "no time at all");
     timeless.id_time_ns = None;
     timeless.read_time_ns = None;
@@ -101,6 +103,7 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
             ),
         ),
         ("a continued and incomplete record", continued),
+        ("the first is continued, the last incomplete", flagged),
         ("a malformed line", cri("not an envelope\n", Ends::Lines)),
         (
             "bodies",
