@@ -47,6 +47,10 @@ pub(super) struct TailedFile {
     pub(super) guard: Vec<u8>,
     /// After a restart: what those bytes must be, until the first read.
     pub(super) saved_guard: Option<Guard>,
+    /// The same, for as long as nothing after it is acknowledged.
+    pub(super) restored_guard: Guard,
+    /// Up to here an earlier run may have sent what it read: its id-time stays.
+    pub(super) dated_before: u64,
     /// Read to its end, and the writer has gone on to the next.
     pub(super) passed: bool,
     /// No directory entry is left.
@@ -96,6 +100,8 @@ impl TailedFile {
             looked_at: 0,
             guard: Vec::new(),
             saved_guard: None,
+            restored_guard: Guard::default(),
+            dated_before: 0,
             passed: false,
             gone: false,
             grew: now,

@@ -43,10 +43,11 @@ impl Tailer {
                 }
                 continue;
             }
-            if source.next_file().is_some() {
-                self.heat(index);
-            } else if !source.needs_attention() {
+            // What time cannot change waits for an event.
+            if source.caught_up && !source.queued && !source.needs_attention() {
                 self.attention.remove(&index);
+            } else if source.next_file().is_some() {
+                self.heat(index);
             }
         }
         let open = self.sources.values().flat_map(|source| &source.files);
