@@ -14,6 +14,7 @@ use naru_proto::frame::Format;
 use naru_proto::ids::FileId;
 
 use crate::checkpoint::Guard;
+use crate::clock;
 use crate::cut::{self, Cutter};
 use crate::discover::pods::Order;
 use crate::identity::Identity;
@@ -46,6 +47,10 @@ pub(super) struct TailedFile {
     pub(super) guard: Vec<u8>,
     /// After a restart: what those bytes must be, until the first read.
     pub(super) saved_guard: Option<Guard>,
+    /// The same, for as long as nothing after it is acknowledged.
+    pub(super) restored_guard: Guard,
+    /// Up to here an earlier run may have sent what it read: its id-time stays.
+    pub(super) dated_before: u64,
     /// Read to its end, and the writer has gone on to the next.
     pub(super) passed: bool,
     /// No directory entry is left.
@@ -95,6 +100,8 @@ impl TailedFile {
             looked_at: 0,
             guard: Vec::new(),
             saved_guard: None,
+            restored_guard: Guard::default(),
+            dated_before: 0,
             passed: false,
             gone: false,
             grew: now,
@@ -181,7 +188,7 @@ impl TailedFile {
     pub(super) fn seen_size(&mut self, size: u64) {
         if size > self.size {
             self.size = size;
-            self.grew = Instant::now();
+            self.grew = clock::now();
         }
     }
 

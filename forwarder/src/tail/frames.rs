@@ -92,7 +92,7 @@ impl FrameSink<'_> {
             outgoing.sealed.push_back(sealed);
             outgoing.since = None;
         }
-        outgoing.since.get_or_insert_with(Instant::now);
+        outgoing.since.get_or_insert_with(clock::now);
     }
 }
 

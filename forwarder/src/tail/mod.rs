@@ -11,6 +11,8 @@ mod saved;
 mod source;
 mod tend;
 mod turn;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
@@ -26,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::channel::{Outbound, TailEnd};
 use crate::checkpoint::{Checkpoint, Loaded};
+use crate::clock;
 use crate::config::Config;
 use crate::discover::host::HostPattern;
 use crate::discover::{Changes, ContainerDirectory, Directory, Discovery, pods};
@@ -120,7 +123,7 @@ impl Tailer {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, checkpoint, loaded, end, requests, metrics, health } = parts;
-        let now = Instant::now();
+        let now = clock::now();
         let mut tailer = Self {
             discovery: Discovery::new(config.pods_dir.clone()),
             config,
@@ -151,12 +154,12 @@ impl Tailer {
             let wait = self.round();
             self.sleep(wait);
         }
-        let stopped = Instant::now();
+        let stopped = clock::now();
         self.outgoing.seal();
         while !(self.flight.is_empty() && self.nothing_waits()) {
             // The files still have it; there is nobody to wait for without an aggregator.
-            let alone = stopped.elapsed() >= ALONE_GRACE && self.health.is_disconnected();
-            if alone || stopped.elapsed() >= grace {
+            let alone = clock::now() - stopped >= ALONE_GRACE && self.health.is_disconnected();
+            if alone || clock::now() - stopped >= grace {
                 break;
             }
             self.hand_over();
@@ -176,7 +179,7 @@ impl Tailer {
 
     /// One round; says how long to sleep, None until something happens.
     fn round(&mut self) -> Option<Duration> {
-        let now = Instant::now();
+        let now = clock::now();
         self.take_acknowledgements();
         if now >= self.timers.reconcile {
             self.reconcile(now);

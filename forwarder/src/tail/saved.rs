@@ -32,7 +32,7 @@ impl SourceTail {
                 finished: file.passed && file.is_settled(),
                 guard: match at {
                     Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
-                    _ => file.saved_guard.unwrap_or_default(),
+                    _ => file.restored_guard,
                 },
                 steps: file
                     .steps
@@ -99,6 +99,9 @@ fn restored_file(state: &FileState, now: Instant) -> TailedFile {
     file.acknowledged = state.acknowledged;
     file.size = state.size;
     file.saved_guard = Some(state.guard);
+    file.restored_guard = state.guard;
+    // How far is known once it is open.
+    file.dated_before = u64::MAX;
     file.passed = state.finished;
     file.steps = state.steps.iter().map(|step| (step.from_offset, step.time_ns)).collect();
     file

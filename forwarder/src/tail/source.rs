@@ -96,7 +96,7 @@ impl SourceTail {
     /// The file to read next.
     pub(super) fn next_file(&self) -> Option<usize> {
         let readable = |file: &TailedFile| {
-            let more = file.size > file.read.max(file.looked_at) && file.id.is_some();
+            let more = file.size > file.read.max(file.looked_at);
             file.is_open() && (!file.passed || more)
         };
         self.files.iter().position(readable)
@@ -116,6 +116,10 @@ impl SourceTail {
     /// Whether a file's writer has gone on, or nobody can write to it any more, long enough ago.
     pub(super) fn end(&self, index: usize, now: Instant) -> End {
         let Some(file) = self.files.get(index) else { return End::Open };
+        // Whole before it has its name. Waiting for a successor would keep its decompressor from others.
+        if file.is_gzip() {
+            return End::Over;
+        }
         let next = self.files.get(index + 1..).and_then(|later| later.iter().find(|f| !f.passed));
         let over = match next {
             Some(next) => now.saturating_duration_since(next.appeared) >= ROTATION_GRACE,
@@ -123,7 +127,7 @@ impl SourceTail {
             None => return End::Open,
         };
         let quiet = now.saturating_duration_since(file.grew) >= ROTATION_GRACE;
-        if over && (quiet || file.is_gzip()) { End::Over } else { End::Soon }
+        if over && quiet { End::Over } else { End::Soon }
     }
 
     /// Whether the unterminated last line of a file that ends must be cut: not while a daemon may still end it.
@@ -182,8 +186,7 @@ impl SourceTail {
 
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
     pub(super) fn needs_attention(&self) -> bool {
-        let waiting =
-            |file: &TailedFile| file.gone || file.id.is_none() || (file.passed && file.is_open());
+        let waiting = |file: &TailedFile| file.gone || (file.passed && file.is_open());
         self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()

@@ -43,10 +43,11 @@ impl Tailer {
                 }
                 continue;
             }
-            if source.next_file().is_some() {
-                self.heat(index);
-            } else if !source.needs_attention() {
+            // What time cannot change waits for an event.
+            if source.caught_up && !source.queued && !source.needs_attention() {
                 self.attention.remove(&index);
+            } else if source.next_file().is_some() {
+                self.heat(index);
             }
         }
         let open = self.sources.values().flat_map(|source| &source.files);
@@ -135,7 +136,7 @@ impl Tailer {
         );
         self.outgoing.metrics.gap(reason);
         // Saved at once, so that a restart does not declare it again.
-        self.timers.save = Instant::now();
+        self.timers.save = clock::now();
         let now_ns = clock::now_ns();
         let gap = wire::Gap {
             source: Some(source.wire.clone()),

@@ -217,9 +217,16 @@ impl Tailer {
             return Some((available.min(before), current));
         }
         let now_ns = clock::now_ns();
-        if let Some(current) = current.filter(|current| now_ns.abs_diff(*current) < STEP_NS as u64)
-        {
-            return Some((available, Some(current)));
+        if let Some(current) = current {
+            if file.dated_before == u64::MAX {
+                // Nobody knows how much of what stood there the run before has sent under that time.
+                file.dated_before = file.size.max(offset + available as u64);
+            }
+            let before = usize::try_from(file.dated_before.saturating_sub(offset)).unwrap_or(0);
+            if before > 0 || now_ns.abs_diff(current) < STEP_NS as u64 {
+                let limit = if before > 0 { available.min(before) } else { available };
+                return Some((limit, Some(current)));
+            }
         }
         file.steps.push((offset, now_ns));
         // What is acknowledged is never dated again.
@@ -335,7 +342,8 @@ impl Tailer {
         let Some(source) = self.sources.get_mut(&index) else { return };
         let Some(file) = source.files.get_mut(at) else { return };
         let mut fresh = super::file::TailedFile::new(file.name.clone(), file.order.clone(), now);
-        fresh.identity = file.identity;
+        // A restart must not take the new content for the rest of the old.
+        fresh.identity = file.identity.take();
         fresh.content = std::mem::replace(&mut file.content, Content::Closed);
         fresh.gone = file.gone;
         file.passed = true;

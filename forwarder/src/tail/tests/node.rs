@@ -1,0 +1,303 @@
+//! A node in a directory: a real tailer whose rounds the test calls, an aggregator that the test plays, and the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use naru_proto::ids::{ClusterKey, DocumentId, FileDocumentIds, IdTime};
+use naru_proto::{batch, cri, wire};
+use tokio::sync::mpsc;
+
+use super::super::{Parts, Tailer};
+use crate::channel::{self, Outbound, SessionEnd};
+use crate::checkpoint::{Binding, Checkpoint};
+use crate::clock;
+use crate::config::Config;
+use crate::discover::host::HostPattern;
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+pub(super) const POD: &str = "shop_web-0_7c1f";
+
+/// See the module.
+pub(super) struct Node {
+    pub(super) directory: tempfile::TempDir,
+    files: Vec<HostPattern>,
+    running: Option<(Tailer, SessionEnd)>,
+    pub(super) metrics: Metrics,
+    /// Sent and not acknowledged.
+    pub(super) unacknowledged: BTreeMap<u64, wire::Batch>,
+    pub(super) gaps: Vec<wire::Gap>,
+    pub(super) rounds: u64,
+    /// Physical lines that were written, without their newlines.
+    pub(super) written: BTreeSet<Vec<u8>>,
+    /// For each physical line the documents that hold it.
+    indexed: BTreeMap<Vec<u8>, BTreeSet<DocumentId>>,
+}
+
+impl Node {
+    /// A node with a container's log directory; `files` are host files beneath its directory.
+    pub(super) fn new(files: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let container = directory.path().join("pods").join(POD).join("web");
+        fs::create_dir_all(container).unwrap();
+        fs::create_dir_all(directory.path().join("host")).unwrap();
+        let pattern = |name: &&str| {
+            HostPattern::new(directory.path().join("host").join(name).to_str().unwrap()).unwrap()
+        };
+        let files = files.iter().map(pattern).collect();
+        let mut node = Self {
+            directory,
+            files,
+            running: None,
+            metrics: Metrics::default(),
+            unacknowledged: BTreeMap::new(),
+            gaps: Vec::new(),
+            rounds: 0,
+            written: BTreeSet::new(),
+            indexed: BTreeMap::new(),
+        };
+        node.start();
+        node
+    }
+
+    pub(super) fn container(&self) -> PathBuf {
+        self.directory.path().join("pods").join(POD).join("web")
+    }
+
+    pub(super) fn host(&self, name: &str) -> PathBuf {
+        self.directory.path().join("host").join(name)
+    }
+
+    pub(super) fn start(&mut self) {
+        let directory = self.directory.path();
+        let binding = Binding { cluster: "test".into(), node: "n".into() };
+        let (checkpoint, loaded) = Checkpoint::open(&directory.join("state"), binding).unwrap();
+        assert!(loaded.damage.is_empty());
+        let (end, session) = channel::pair().unwrap();
+        let config = Config {
+            cluster: "test".into(),
+            node: "n".into(),
+            data_dir: directory.join("state"),
+            aggregator: "127.0.0.1:1".into(),
+            plaintext: false,
+            pods_dir: Some(directory.join("pods")),
+            files: self.files.clone(),
+            http: None,
+        };
+        let (metrics, health) = (self.metrics.clone(), Health::default());
+        let requests = mpsc::channel(1).1;
+        let parts = Parts { config, checkpoint, loaded, end, requests, metrics, health };
+        self.running = Some((Tailer::new(parts), session));
+    }
+
+    /// Nothing is saved, and what was sent is only known to the aggregator.
+    pub(super) fn kill(&mut self) {
+        self.running = None;
+        self.unacknowledged.clear();
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.kill();
+        self.start();
+    }
+
+    /// One round; what it sent is indexed and waits for its acknowledgement. Says how long it would sleep.
+    pub(super) fn round(&mut self) -> Duration {
+        self.rounds += 1;
+        let (tailer, session) = self.running.as_mut().unwrap();
+        let wait = tailer.round();
+        let mut sent = Vec::new();
+        while let Ok(outbound) = session.outbound.try_recv() {
+            match outbound {
+                Outbound::Batch(batch) => sent.push(batch),
+                Outbound::Gap(gap) => self.gaps.push(gap),
+                Outbound::Status(_) => {}
+            }
+        }
+        for batch in sent {
+            self.index(&batch);
+            self.unacknowledged.insert(batch.number, batch);
+        }
+        wait.unwrap()
+    }
+
+    pub(super) fn acknowledge(&mut self, numbers: &[u64]) {
+        let numbers: Vec<u64> =
+            numbers.iter().copied().filter(|n| self.unacknowledged.remove(n).is_some()).collect();
+        let (_, session) = self.running.as_mut().unwrap();
+        session.acked.try_send(numbers).unwrap();
+    }
+
+    pub(super) fn acknowledge_all(&mut self) {
+        let numbers: Vec<u64> = self.unacknowledged.keys().copied().collect();
+        self.acknowledge(&numbers);
+    }
+
+    /// Time goes by as the tailer sleeps; nothing is acknowledged.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let sleep = self.round().clamp(Duration::from_millis(10), Duration::from_secs(10));
+            clock::moved::wait(sleep.min(left));
+            left -= sleep.min(left);
+        }
+        self.round();
+    }
+
+    /// Time goes by, and everything that is sent is acknowledged.
+    pub(super) fn settle(&mut self, time: Duration) {
+        let step = Duration::from_millis(250);
+        let mut left = time;
+        while !left.is_zero() {
+            self.pass(step.min(left));
+            self.acknowledge_all();
+            left -= step.min(left);
+        }
+        self.round();
+    }
+
+    fn index(&mut self, batch: &wire::Batch) {
+        let context = &mut zstd_safe::DCtx::create();
+        batch::check(context, batch, "n", |_| true).unwrap();
+        for frame in batch::frames(context, &batch.body, batch.raw_bytes as usize).unwrap() {
+            for record in frame.records() {
+                let time = frame.id_time_ns.or_else(|| cri::leading_time(record.raw).map(|t| t.0));
+                let ids = FileDocumentIds::new(ClusterKey::of("test"), "n", record.file);
+                let id = ids.id(IdTime::new(time), record.offset, record.raw);
+                let raw = record.raw.strip_suffix(b"\n").unwrap_or(record.raw);
+                for line in raw.split(|byte| *byte == b'\n') {
+                    self.indexed.entry(line.to_vec()).or_default().insert(id);
+                }
+            }
+        }
+    }
+
+    /// Every line that was written is in one document, and nothing else is in any.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+        let missing: Vec<_> = self.missing().iter().map(|line| text(line)).collect();
+        assert!(missing.is_empty(), "lost {}: {missing:?}; gaps {:?}", missing.len(), self.gaps);
+        let twice = self.twice();
+        assert!(twice.is_empty(), "indexed more than once: {}: {twice:?}", twice.len());
+        let strange = self.indexed.keys().filter(|line| !self.written.contains(*line));
+        let strange: Vec<_> = strange.map(|line| text(line)).collect();
+        assert!(strange.is_empty(), "never written: {strange:?}");
+    }
+
+    pub(super) fn missing(&self) -> Vec<Vec<u8>> {
+        let lines = self.written.iter().filter(|line| !self.indexed.contains_key(*line));
+        lines.cloned().collect()
+    }
+
+    pub(super) fn documents_of(&self, line: &str) -> usize {
+        self.indexed.get(line.as_bytes()).map_or(0, BTreeSet::len)
+    }
+
+    /// Lines that are in more than one document.
+    pub(super) fn twice(&self) -> Vec<String> {
+        let twice = self.indexed.iter().filter(|(_, ids)| ids.len() > 1);
+        twice.map(|(line, _)| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    pub(super) fn note(&mut self, line: &str) {
+        assert!(self.written.insert(line.as_bytes().to_vec()), "{line} twice");
+    }
+
+    /// Files that the tailer knows: name, size, read, whether it is open.
+    pub(super) fn tailer(&self) -> &Tailer {
+        &self.running.as_ref().unwrap().0
+    }
+}
+
+/// A container's writer, and the kubelet that rotates its log.
+pub(super) struct Writer {
+    directory: PathBuf,
+    restart: u32,
+    file: File,
+    lines: u64,
+    rotations: u64,
+}
+
+impl Writer {
+    pub(super) fn new(node: &Node, restart: u32) -> Self {
+        let directory = node.container();
+        let file = append(&directory.join(format!("{restart}.log")));
+        Self { directory, restart, file, lines: 0, rotations: 0 }
+    }
+
+    pub(super) fn live(&self) -> PathBuf {
+        self.directory.join(format!("{}.log", self.restart))
+    }
+
+    pub(super) fn rotated(&self, rotation: u64) -> PathBuf {
+        self.directory.join(format!("{}.log.20261122-{rotation:06}", self.restart))
+    }
+
+    pub(super) fn line(&mut self, node: &mut Node) {
+        self.write(node, "stdout F", "\n");
+    }
+
+    pub(super) fn partial(&mut self, node: &mut Node) {
+        self.write(node, "stdout P", "\n");
+    }
+
+    pub(super) fn lines(&mut self, node: &mut Node, count: usize) {
+        (0..count).for_each(|_| self.line(node));
+    }
+
+    pub(super) fn write(&mut self, node: &mut Node, tag: &str, end: &str) {
+        self.lines += 1;
+        let (run, n) = (self.restart, self.lines);
+        let line = format!("2026-11-22T09:{run:02}:00.{n:09}Z {tag} line {n} of run {run}");
+        node.note(&line);
+        self.file.write_all(format!("{line}{end}").as_bytes()).unwrap();
+    }
+
+    /// The kubelet's fourth step: from here on the container writes to the renamed file.
+    pub(super) fn rename(&mut self) -> PathBuf {
+        self.rotations += 1;
+        let to = self.rotated(self.rotations);
+        fs::rename(self.live(), &to).unwrap();
+        to
+    }
+
+    /// The fifth.
+    pub(super) fn reopen(&mut self) {
+        self.file = append(&self.live());
+    }
+
+    pub(super) fn rotate(&mut self) -> PathBuf {
+        let to = self.rename();
+        self.reopen();
+        to
+    }
+
+    /// The third: the moment in which both are there is `twins`.
+    pub(super) fn gzip(&self, rotated: &Path, twins: impl FnOnce()) {
+        let gz = gzip_of(rotated);
+        compress(rotated, &gz);
+        twins();
+        fs::remove_file(rotated).unwrap();
+    }
+}
+
+pub(super) fn gzip_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.gz", path.display()))
+}
+
+pub(super) fn compress(from: &Path, to: &Path) {
+    let temporary = PathBuf::from(format!("{}.tmp", from.display()));
+    let file = File::create(&temporary).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(&fs::read(from).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    fs::rename(temporary, to).unwrap();
+}
+
+pub(super) fn append(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
