@@ -5,8 +5,9 @@
 //! is compared is written by the same gathering, one checksum and one fdatasync per commit:
 //!
 //! * `log`: one file per 64 MiB, appended to;
-//! * `512k`: the queue with sled segments of 512 KiB, several keys a commit (what ships);
-//! * `8m`: the queue with sled segments of 8 MiB, one key a commit.
+//! * `512k`: the queue with sled segments of 512 KiB, up to nine keys a commit (what ships);
+//! * `2m`: of 2 MiB, up to three keys a commit;
+//! * `8m`: of 8 MiB, one key a commit.
 //!
 //! `cargo bench -p naru-integration --bench queue` prints ratios (the disk is noisy: only runs next
 //! to each other compare). docs/decisions/0001 has what was decided by it.
@@ -31,7 +32,7 @@ const ROUNDS: usize = 5;
 /// Stored by one run: three segments of the queue.
 const RUN_BYTES: u64 = 192 << 20;
 const SIZES: [usize; 2] = [58_000, 512_000];
-const VARIANTS: [&str; 3] = ["log", "512k", "8m"];
+const VARIANTS: [&str; 4] = ["log", "512k", "2m", "8m"];
 /// The queue's own limit for one commit.
 const COMMIT_MAX_BYTES: usize = 1 << 20;
 
@@ -69,7 +70,7 @@ fn main() {
 
 fn compare(size: usize) {
     println!("\n{PRODUCERS} producers, batches of {size} bytes, medians of {ROUNDS} rounds");
-    let mut runs: [Vec<Run>; 3] = Default::default();
+    let mut runs: [Vec<Run>; 4] = Default::default();
     for round in 0..ROUNDS {
         for turn in 0..VARIANTS.len() {
             // Nobody is always first.
@@ -79,30 +80,33 @@ fn compare(size: usize) {
             runs[variant].push(Run::parse(&line));
         }
     }
-    println!("      ÷ log  MB/s   p50 ms  p99 ms  CPU s  CPU ÷ log  peak MB  write amp");
+    println!(
+        "      ÷ log (quartiles)  MB/s   p50 ms  p99 ms  CPU s  CPU ÷ log  peak MB  write amp"
+    );
     let log = runs[0].clone();
     for (variant, runs) in VARIANTS.iter().zip(&runs) {
-        let of = |what: fn(&Run) -> f64| median(runs.iter().map(what).collect());
+        let of = |what: fn(&Run) -> f64| quartiles(runs.iter().map(what).collect())[1];
         let ratio = |what: fn(&Run) -> f64| {
-            median(runs.iter().zip(&log).map(|(run, log)| what(run) / what(log)).collect())
+            quartiles(runs.iter().zip(&log).map(|(run, log)| what(run) / what(log)).collect())
         };
+        let [low, middle, high] = ratio(|run| run.mb_per_s);
         println!(
-            "{variant:>5} {:5.2} {:6.0} {:8.1} {:7.1} {:6.2} {:10.2} {:8.0} {:10.2}",
-            ratio(|run| run.mb_per_s),
+            "{variant:>5} {middle:5.2} ({low:.2}-{high:.2}) {:6.0} {:8.1} {:7.1} {:6.2} {:10.2} \
+             {:8.0} {:10.2}",
             of(|run| run.mb_per_s),
             of(|run| run.p50_ms),
             of(|run| run.p99_ms),
             of(|run| run.cpu_s),
-            ratio(|run| run.cpu_s),
+            ratio(|run| run.cpu_s)[1],
             of(|run| run.peak_mb),
             of(|run| run.amplification),
         );
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
 }
 
 /// Runs this binary again and gives the line that it printed.
@@ -135,7 +139,11 @@ impl Run {
 }
 
 fn config(variant: &str, dir: &Path) -> QueueConfig {
-    let sled_segment_bytes = if variant == "8m" { 8 << 20 } else { 512 << 10 };
+    let sled_segment_bytes = match variant {
+        "512k" => 512 << 10,
+        "2m" => 2 << 20,
+        _ => 8 << 20,
+    };
     QueueConfig {
         reserve_percent: 0,
         ballast_bytes: 0,

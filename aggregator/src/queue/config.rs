@@ -58,7 +58,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { sled_segment_bytes: 2 << 20, sync: SyncMode::Data }
+        Self { sled_segment_bytes: 512 << 10, sync: SyncMode::Data }
     }
 }
 

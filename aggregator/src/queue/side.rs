@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::OpenError;
 use super::chain::{Chain, Quarantined, locked};
 use super::committer::now_ms;
 use super::config::{SegmentLimits, Tuning};
+use super::disk::Lock;
 use super::entry::Sequence;
 use super::letter::Letter;
 use super::part::Kind;
@@ -21,8 +23,6 @@ use super::recover::recover;
 use super::segment::StorageError;
 use super::source::Source;
 use super::writer::{Commit, Writer};
-use super::OpenError;
-use super::disk::Lock;
 
 /// Letters that make one commit at most; bounds the memory of `append_all`.
 const COMMIT_MAX_BYTES: usize = 1 << 20;

@@ -48,8 +48,14 @@ fn one_commit_takes_all_that_waits() {
 fn a_large_batch_takes_several_parts() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(QueueConfig::new(dir.path()).without_reserve());
-    // Around the payload of one part, 524,144 bytes, and of two.
-    let sizes = [1 << 20, 8, (4 << 20) - 100, 524_100, 524_144, 524_145, 1_048_200, 1_048_300];
+    // What one part takes of a batch of `node-N` alone in its entry.
+    let one = segment::max_value_bytes(Tuning::default().sled_segment_bytes)
+        - part::HEADER_BYTES
+        - 4
+        - batch(0, 0).stored_bytes()
+        + batch(0, 0).body.len();
+    let most = BATCH_MAX_BYTES - batch(0, 0).stored_bytes() + batch(0, 0).body.len();
+    let sizes = [1 << 20, 8, one - 1, one, one + 1, 4 * one, 4 * one + 1, most];
     for (id, len) in (0..).zip(sizes) {
         append(&queue, vec![batch(id, len)]).pop().unwrap().unwrap();
     }
@@ -131,7 +137,7 @@ fn a_segment_ends_by_age() {
 fn no_value_becomes_a_blob() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(QueueConfig::new(dir.path()).without_reserve());
-    for (id, len) in (0..).zip([500, 120_000, 524_100, 600_000, 1 << 20, 3 << 20]) {
+    for (id, len) in (0..).zip([500, 120_000, 131_000, 600_000, 1 << 20, 3 << 20]) {
         append(&queue, vec![batch(id, len)]).pop().unwrap().unwrap();
     }
     let open = dir.path().join("open");
