@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use naru_proto::frame::{Source, Writer};
+use naru_proto::ids::FileId;
 
 use super::file::TailedFile;
 use super::source::{FilePoint, Place, Point, SourceTail};
@@ -15,6 +16,10 @@ use crate::identity::Identity;
 impl SourceTail {
     /// What a restart goes on from: the committed point, never what is only read.
     pub(super) fn saved(&self) -> SourceState {
+        let held = |id: FileId| {
+            let mut held = self.committed.state.held.iter().flat_map(|held| &held.extents);
+            held.any(|extent| extent.file == id)
+        };
         let files = self.files.iter().filter_map(|file| {
             let at = self.committed.files.iter().find(|at| Some(at.file) == file.id);
             let id = file.id?;
@@ -29,7 +34,8 @@ impl SourceTail {
                 salt: file.salt,
                 size: file.size,
                 acknowledged: file.acknowledged,
-                finished: file.passed && file.is_settled(),
+                // What is held of it is read again after a restart.
+                finished: file.passed && file.is_settled() && !held(id),
                 guard: match at {
                     Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
                     _ => file.restored_guard,

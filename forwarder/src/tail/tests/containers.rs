@@ -167,6 +167,27 @@ fn a_record_over_a_rotation_is_one() {
 }
 
 #[test]
+fn a_fragment_of_a_file_that_was_read_to_its_end_survives_a_restart() {
+    for gzip in [false, true] {
+        let mut node = Node::new(&[]);
+        let mut writer = Writer::new(&node, 0);
+        writer.lines(&mut node, 2);
+        writer.partial(&mut node);
+        let rotated = writer.rotate();
+        writer.write(&mut node, "stderr F", "\n");
+        node.settle(3 * SECOND);
+        if gzip {
+            writer.gzip(&rotated, || ());
+        }
+        node.restart();
+        writer.lines(&mut node, 2);
+        node.settle(DONE);
+        node.check();
+        assert_eq!((node.gaps.len(), node.metrics.incomplete_records.get()), (0, 0));
+    }
+}
+
+#[test]
 fn an_idle_fragment_is_cut_and_its_end_comes_later() {
     let mut node = Node::new(&[]);
     let mut writer = Writer::new(&node, 0);
