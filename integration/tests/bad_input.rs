@@ -191,7 +191,7 @@ fn start_with_damage(what: &str, which: fn(&str) -> bool, words: &[&str]) {
     let mut process = rig.standalone();
     let address = process.ready();
     rig.caught_up(address);
-    process.kill();
+    assert!(process.terminate().success());
     process.assert_quiet(&[]);
 
     let mut damaged = 0;

@@ -72,16 +72,17 @@ fn write(container: &mut Container, lines: usize, random: &mut fastrand::Rng) {
     }
 }
 
-/// Four lines around one rotation: one is begun before and finished after, two go into the renamed file.
+/// Four lines around one rotation: one is begun before and finished after, two of the other iostream go into the
+/// renamed file meanwhile.
 fn rotate(kubelet: &mut Kubelet, container: &mut Container, random: &mut fastrand::Rng) {
     if random.u8(..4) == 0 {
         kubelet.rotate_in_vain(container, |_| ());
     }
-    let straddling = either(random);
+    let (straddling, other) = if random.bool() { (Stdout, Stderr) } else { (Stderr, Stdout) };
     container.begin(straddling, "begun before the rotation, ");
     kubelet.rotate(container, |container| {
-        container.line(either(random), "into the renamed file");
-        container.line(either(random), "and again");
+        container.line(other, "into the renamed file");
+        container.line(other, "and again");
     });
     container.finish(straddling, "finished after it");
     container.line(Stderr, "the next");

@@ -129,8 +129,7 @@ impl Container {
     pub fn begin(&mut self, iostream: IoStream, text: impl AsRef<[u8]>) {
         let (key, content) = self.keyed(iostream, text.as_ref());
         let time_ns = self.write_physical(iostream, Tag::Partial, &content);
-        let before = self.open[slot(iostream)].replace((key, content, time_ns));
-        assert!(before.is_none(), "a line is open on {}", iostream_name(iostream));
+        self.open[slot(iostream)] = Some((key, content, time_ns));
     }
 
     /// Ends the line that [`Self::begin`] began.
@@ -201,7 +200,9 @@ impl Container {
         (key, content)
     }
 
+    /// A goroutine writes one line after the other.
     fn next_key(&mut self, iostream: IoStream) -> LineKey {
+        assert!(self.open[slot(iostream)].is_none(), "a line is open on this iostream");
         let number = self.next[slot(iostream)];
         self.next[slot(iostream)] += 1;
         LineKey { container: self.number, iostream, number }
