@@ -286,9 +286,7 @@ fn writer() {
                 }
             });
         }
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap();
-        }
+        tasks.join_all().await;
     });
 }
 
