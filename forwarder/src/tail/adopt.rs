@@ -3,10 +3,10 @@
 //! A file is known by its identity, else by its first line: that holds over rename, compression, a reboot and a lost
 //! checkpoint. Two files with the same first line are one that was copied, or get different ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirEntryExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,14 @@ pub(super) struct Adopted {
     pub(super) salted: bool,
 }
 
+/// Which source a host file is of, without the device.
+pub(super) type Owners = HashMap<(u64, i64), usize>;
+
+/// What a file keeps over a reboot.
+pub(super) fn physical(identity: Identity) -> (u64, i64) {
+    (identity.inode, identity.birth_ns)
+}
+
 /// One look at a container's directory.
 struct Look<'a> {
     root: &'a Path,
@@ -61,9 +69,11 @@ impl SourceTail {
             incomplete: false,
             adopted: Adopted::default(),
         };
-        let unknown: Vec<_> =
-            entries.into_iter().filter(|entry| !self.recognise(entry, &mut look)).collect();
-        for entry in unknown {
+        let mut unknown: Vec<_> =
+            entries.into_iter().filter_map(|entry| self.recognise(entry, &mut look)).collect();
+        // A copy must not be taken for the file that it was made of, which is there too.
+        unknown.sort_by_key(|(_, familiar)| !familiar);
+        for (entry, _) in unknown {
             let path = look.relative.join(&entry.name);
             match identity::open_beneath(root, &path) {
                 Ok((file, stat)) if entry.gzip => self.adopt_gzip(file, stat, entry, &mut look),
@@ -83,27 +93,34 @@ impl SourceTail {
         look.adopted
     }
 
-    /// Whether an entry is a file that is known by its identity; if so its name is noted.
-    fn recognise(&mut self, entry: &LogFile, look: &mut Look<'_>) -> bool {
+    /// Notes the name of a file that is known by its identity. Gives back what must be opened, and whether it is such a
+    /// file.
+    fn recognise(&mut self, entry: LogFile, look: &mut Look<'_>) -> Option<(LogFile, bool)> {
         let path = look.root.join(&look.relative).join(&entry.name);
         let (found, size) = match identity::stat_path(&path) {
             Ok(stat) => (stat.identity, stat.size),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 look.incomplete = true;
-                return true;
+                return None;
             }
             // Opening says more.
-            Err(_) => return false,
+            Err(_) => return Some((entry, false)),
         };
         let same = |file: &TailedFile| {
             let known = if entry.gzip { file.gzip_identity } else { file.identity };
             known == Some(found)
         };
-        let Some(index) = self.files.iter().rposition(same) else { return false };
+        let index = self.files.iter().rposition(same);
+        let Some((index, file)) = index.and_then(|at| Some((at, self.files.get_mut(at)?))) else {
+            return Some((entry, false));
+        };
+        if entry.order == Order::Live && file.id.is_some() {
+            // The kubelet gave the old name back: the container goes on writing here.
+            file.passed = false;
+        }
         // After a restart it must be opened, and what it holds compared.
-        let Some(file) = self.files.get_mut(index) else { return false };
         if !file.is_open() && (!file.passed || (!entry.gzip && size > file.read)) {
-            return false;
+            return Some((entry, true));
         }
         if !entry.gzip || !look.seen.contains(&index) {
             file.name.clone_from(&entry.name);
@@ -111,7 +128,7 @@ impl SourceTail {
         }
         look.seen.insert(index);
         look.adopted.fine.push(look.relative.join(&entry.name));
-        true
+        None
     }
 
     fn adopt_plain(&mut self, file: File, stat: Stat, entry: LogFile, look: &mut Look<'_>) {
@@ -123,15 +140,13 @@ impl SourceTail {
         head.truncate(filled);
         look.adopted.fine.push(look.relative.join(&entry.name));
         let id = container_head(&head).map(|head| self.container_file_id(head, 0));
-        if let Some(index) = self.files.iter().position(|file| id.is_some() && file.id == id) {
+        if let Some(index) = container_head(&head).and_then(|h| self.known_by_head(h, &stat, look))
+        {
             if look.seen.insert(index) {
                 return self.found_again(index, Content::Plain(file), stat, entry);
             }
             if self.is_copy(index, &file) {
-                tracing::warn!(path = %look.relative.join(&entry.name).display(), "a copy; skipped");
-                let mut copy = new_file(&entry, &stat, look.now);
-                (copy.passed, copy.identity) = (true, Some(stat.identity));
-                return self.add(copy, look);
+                return self.skip_copy(index, file, stat, entry, look);
             }
         }
         let mut found = new_file(&entry, &stat, look.now);
@@ -146,6 +161,58 @@ impl SourceTail {
             look.adopted.salted = true;
         }
         self.add(found, look);
+    }
+
+    /// The file whose id this head gives, best the one that it was when it had a name last.
+    fn known_by_head(&self, head: &[u8], stat: &Stat, look: &Look<'_>) -> Option<usize> {
+        let matching = self.files.iter().enumerate().filter(|(_, file)| {
+            file.id.is_some() && file.id == Some(self.container_file_id(head, file.salt))
+        });
+        let same = |file: &TailedFile| file.identity.is_some_and(|i| same_file(i, stat.identity));
+        let by_likeness = |(index, file): &(usize, &TailedFile)| {
+            (!same(file), look.seen.contains(index), file.salt)
+        };
+        matching.min_by_key(by_likeness).map(|(index, _)| index)
+    }
+
+    /// Of two files of which one is a prefix of the other the longer is read: it is the one that is written to.
+    fn skip_copy(
+        &mut self,
+        index: usize,
+        file: File,
+        stat: Stat,
+        entry: LogFile,
+        look: &mut Look<'_>,
+    ) {
+        let mut copy = new_file(&entry, &stat, look.now);
+        (copy.passed, copy.identity) = (true, Some(stat.identity));
+        if let Some(known) = self.files.get_mut(index)
+            && let Content::Plain(handle) = &known.content
+            && let Ok(of_known) = identity::stat(handle)
+            && stat.size > of_known.size
+        {
+            (copy.name, copy.order) = (entry.name, entry.order);
+            std::mem::swap(&mut copy.name, &mut known.name);
+            std::mem::swap(&mut copy.order, &mut known.order);
+            (copy.identity, copy.size) = (known.identity, of_known.size);
+            known.identity = Some(stat.identity);
+            known.content = Content::Plain(file);
+            known.seen_size(stat.size);
+        }
+        // It is looked at again when it grows.
+        copy.read = copy.size;
+        copy.acknowledged = copy.size;
+        let known = |other: &TailedFile| other.id.is_none() && other.identity == copy.identity;
+        if let Some(again) = self.files.iter().position(known) {
+            look.seen.insert(again);
+            if let Some(again) = self.files.get_mut(again) {
+                *again = copy;
+            }
+            return;
+        }
+        let path = look.relative.join(&copy.name);
+        tracing::warn!(path = %path.display(), "a copy of another log file; skipped");
+        self.add(copy, look);
     }
 
     fn adopt_gzip(&mut self, file: File, stat: Stat, entry: LogFile, look: &mut Look<'_>) {
@@ -191,6 +258,9 @@ impl SourceTail {
     /// A file that was known under another identity, or was not open.
     fn found_again(&mut self, index: usize, content: Content, stat: Stat, entry: LogFile) {
         let Some(file) = self.files.get_mut(index) else { return };
+        if entry.order == Order::Live {
+            file.passed = false;
+        }
         if !file.is_open() {
             if !file.passed || stat.size > file.read {
                 file.content = content;
@@ -230,6 +300,10 @@ impl SourceTail {
     fn is_copy(&self, index: usize, other: &File) -> bool {
         let mut buffer = vec![0; 64 << 10];
         let Some(known) = self.files.get(index) else { return false };
+        if !known.is_open() {
+            // Nothing to compare with: a file that is read to its end, or one that was truncated.
+            return !known.gone;
+        }
         let mut offset = 0;
         loop {
             let Ok(count) = other.read_at(&mut buffer, offset) else { return false };
@@ -289,10 +363,18 @@ fn gzip_size(file: &File) -> Option<u32> {
 
 impl SourceTail {
     /// Matches the files of a host path with what stands there now. The error is that of the path itself.
-    pub(super) fn adopt_host(&mut self, now: Instant) -> io::Result<()> {
+    ///
+    /// `owners` are the files of all paths: another path's file was only renamed to this one.
+    pub(super) fn adopt_host(
+        &mut self,
+        now: Instant,
+        owners: &Owners,
+        own: usize,
+    ) -> io::Result<()> {
         let Place::Host { path, skip_binary } = &self.place else { return Ok(()) };
         let (path, skip_binary) = (PathBuf::from(path), *skip_binary);
         self.find_renamed(&path, now);
+        self.find_deleted(&path);
         for file in &mut self.files {
             if let Content::Plain(handle) = &file.content {
                 file.gone = identity::stat(handle).is_ok_and(|stat| stat.unlinked);
@@ -314,6 +396,9 @@ impl SourceTail {
                 file.content = Content::Plain(handle);
                 file.passed = false;
             }
+            return Ok(());
+        }
+        if owners.get(&physical(stat.identity)).is_some_and(|owner| *owner != own) {
             return Ok(());
         }
         if skip_binary && self.files.is_empty() && looks_binary(&handle)? {
@@ -356,9 +441,29 @@ impl SourceTail {
     }
 }
 
+impl SourceTail {
+    /// Marks the files that were read to their end, closed, and have no name left.
+    fn find_deleted(&mut self, path: &Path) {
+        let done = |file: &TailedFile| file.passed && !file.is_open() && !file.gone;
+        if !self.files.iter().any(done) {
+            return;
+        }
+        let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return };
+        let mut inodes = HashSet::new();
+        for entry in entries {
+            // What cannot be looked at is not absent.
+            let Ok(entry) = entry else { return };
+            inodes.insert(entry.ino());
+        }
+        for file in self.files.iter_mut().filter(|file| done(file)) {
+            file.gone = file.identity.is_none_or(|known| !inodes.contains(&known.inode));
+        }
+    }
+}
+
 /// The device's number may be another after a reboot.
 fn same_file(known: Identity, found: Identity) -> bool {
-    known.inode == found.inode && known.birth_ns == found.birth_ns
+    physical(known) == physical(found)
 }
 
 fn looks_binary(file: &File) -> io::Result<bool> {

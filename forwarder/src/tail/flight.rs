@@ -58,6 +58,8 @@ impl Flight {
                 && !std::mem::replace(&mut batch.acknowledged, true)
             {
                 self.bytes -= batch.bytes;
+                self.merge(index + 1);
+                self.merge(index);
             }
         }
         let mut reached = BTreeMap::new();
@@ -67,12 +69,53 @@ impl Flight {
         }
         reached
     }
+
+    /// Makes one of an acknowledged batch and the acknowledged one before it: behind a batch that is refused for ever,
+    /// any number may pass.
+    fn merge(&mut self, index: usize) {
+        let acknowledged = |at: usize| self.batches.get(at).is_some_and(|b| b.acknowledged);
+        let Some(before) = index.checked_sub(1) else { return };
+        if !(acknowledged(before) && acknowledged(index)) {
+            return;
+        }
+        let earlier = self.batches.remove(before).map(|batch| batch.points).unwrap_or_default();
+        if let Some(batch) = self.batches.get_mut(before) {
+            for (source, point) in earlier {
+                batch.points.entry(source).or_insert(point);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cut::{Format, ResumeState};
+
+    #[test]
+    fn what_is_acknowledged_behind_one_that_is_not_takes_no_room() {
+        let mut flight = Flight::default();
+        let depart = |flight: &mut Flight, number| {
+            let batch = wire::Batch { number, body: vec![0; 10].into(), ..wire::Batch::default() };
+            let mut state = ResumeState::new(Format::Plain);
+            state.last_time_ns = Some(number as i64);
+            let points = [(number as usize % 3, Point { state, files: Vec::new() })].into();
+            flight.depart(Sealed { batch, points });
+        };
+        (1..=1000).for_each(|number| depart(&mut flight, number));
+        for number in (2..=1000).rev().filter(|number| number % 7 != 0) {
+            assert!(flight.land(&[number]).is_empty());
+        }
+        assert!(flight.batches.len() <= 2 * 1000 / 7 + 3, "{}", flight.batches.len());
+        for number in (2..=1000).filter(|number| number % 7 == 0) {
+            assert!(flight.land(&[number]).is_empty());
+        }
+        assert_eq!(flight.batches.len(), 2);
+        let reached = flight.land(&[1]);
+        let times: Vec<_> = reached.values().filter_map(|point| point.state.last_time_ns).collect();
+        assert_eq!(times, [999, 1000, 998]);
+        assert!(flight.is_empty() && flight.bytes() == 0);
+    }
 
     #[test]
     fn points_are_reached_in_order_whatever_the_order_of_acknowledgements() {

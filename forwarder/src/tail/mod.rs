@@ -10,9 +10,9 @@ mod frames;
 mod saved;
 mod source;
 mod tend;
-mod turn;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
@@ -95,6 +95,8 @@ pub struct Tailer {
     buffer: Vec<u8>,
     /// Files that cannot be read, and why: reported once.
     unreadable: BTreeMap<PathBuf, String>,
+    /// Directories in which something could not be looked at: no event tells when it can.
+    look_again: HashSet<ContainerDirectory>,
     /// What was said of a file in the last status.
     told: HashMap<FileId, (u64, u64, u64)>,
     timers: Timers,
@@ -141,6 +143,7 @@ impl Tailer {
             notices: VecDeque::new(),
             buffer: Vec::new(),
             unreadable: BTreeMap::new(),
+            look_again: HashSet::new(),
             told: HashMap::new(),
             timers: Timers { reconcile: now, tend: now, save: now, status: now, active: false },
         };
@@ -276,6 +279,9 @@ impl Tailer {
 
     fn reconcile(&mut self, now: Instant) {
         self.discovery.reconcile();
+        for directory in std::mem::take(&mut self.look_again) {
+            self.look_into(&directory, now);
+        }
         self.look_at_host_files(now);
         // A write that no event told of: on a network file system, or without inotify.
         for (index, source) in &mut self.sources {
@@ -351,6 +357,7 @@ impl Tailer {
             Err(error) => {
                 let path = root.join(&directory.pod).join(&directory.container);
                 self.report(path, &error);
+                self.look_again.insert(directory.clone());
                 return;
             }
         };
@@ -403,10 +410,20 @@ impl Tailer {
                 );
             } else {
                 self.report(trouble.path, &trouble.error);
+                self.look_again(index);
             }
         }
         if adopted.salted {
             self.journal(index);
+        }
+    }
+
+    /// At the next reconcile, whatever the directory's times say.
+    fn look_again(&mut self, index: usize) {
+        if let Some(source) = self.sources.get(&index)
+            && let Place::Container { directory, .. } = &source.place
+        {
+            self.look_again.insert(directory.clone());
         }
     }
 
@@ -426,9 +443,15 @@ impl Tailer {
             .filter(|(_, source)| source.is_host())
             .map(|(index, _)| *index)
             .collect();
+        let mut owners = adopt::Owners::new();
+        for index in &hosts {
+            let files = self.sources.get(index).into_iter().flat_map(|source| &source.files);
+            let identities = files.filter_map(|file| file.identity);
+            owners.extend(identities.map(|identity| (adopt::physical(identity), *index)));
+        }
         for index in hosts {
             let Some(source) = self.sources.get_mut(&index) else { continue };
-            let result = source.adopt_host(now);
+            let result = source.adopt_host(now, &owners, index);
             let Place::Host { path, .. } = &source.place else { continue };
             let path = PathBuf::from(path);
             match result {

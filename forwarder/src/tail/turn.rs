@@ -191,6 +191,7 @@ impl Tailer {
         if copy {
             tracing::warn!(%path, "a copy of another log file; skipped");
             file.passed = true;
+            (file.read, file.acknowledged) = (file.size, file.size);
             file.content = Content::Closed;
         } else {
             file.salt += 1;
@@ -373,8 +374,9 @@ impl Tailer {
             return;
         };
         if !file.is_gzip() {
-            // The disk may recover: it is opened again at the next look.
+            // The disk may recover.
             file.content = Content::Closed;
+            self.look_again(index);
             self.report(path.into(), error);
             return;
         }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::clock;
+
 use super::node::{Node, Writer, append, compress, gzip_of};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -355,6 +357,22 @@ fn what_is_not_a_file_is_replaced_by_one() {
     node.settle(DONE);
     node.check();
     assert_eq!(node.metrics.unreadable_files.get(), 0);
+}
+
+#[test]
+fn what_could_not_be_opened_is_tried_again_without_an_event() {
+    let mut node = Node::new(&[]);
+    let path = node.container().join("0.log");
+    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    node.settle(SECOND);
+    fs::remove_file(&path).unwrap();
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    // As if its permissions had changed: the directory did not, and not lately.
+    node.swallow_events();
+    clock::moved::wall(5 * SECOND);
+    node.settle(40 * SECOND);
+    node.check();
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn a_rotated_name_that_matches_the_pattern_is_not_read_again() {
     for rotation in 0..40 {
         fs::remove_file(node.host(&format!("x-{rotation}.log"))).unwrap();
     }
-    node.settle(Duration::from_secs(60));
+    node.settle(Duration::from_secs(700));
     let files: usize = node.tailer().sources.values().map(|source| source.files.len()).sum();
     assert_eq!(files, 1, "what is gone is forgotten");
 }
