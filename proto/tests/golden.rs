@@ -1,6 +1,8 @@
 //! The bytes that each release puts on the wire. They are never changed, only added to: an aggregator may be newer than its
 //! forwarders, and a queue older than both. `UPDATE=1` writes those that are missing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
