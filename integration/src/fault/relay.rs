@@ -14,7 +14,7 @@ use naru_proto::wire::ingest_server::{Ingest, IngestServer};
 use naru_proto::wire::{self, client_message, server_message};
 use naru_proto::{batch, limits};
 use tokio::runtime::{self, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +30,7 @@ const UNDER_WAY: usize = 16;
 pub struct Relay {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    cut: Arc<Notify>,
     _runtime: Runtime,
 }
 
@@ -65,18 +66,24 @@ impl Relay {
         let state = Arc::new(Mutex::new(state));
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let service = Service { upstream, state: Arc::clone(&state) };
+        let cut = Arc::<Notify>::default();
+        let service = Service { upstream, state: Arc::clone(&state), cut: Arc::clone(&cut) };
         let service = IngestServer::new(service)
             .max_decoding_message_size(limits::MESSAGE_MAX_BYTES)
             .max_encoding_message_size(limits::MESSAGE_MAX_BYTES);
         let address = serve(&runtime, service);
-        Self { address, state, _runtime: runtime }
+        Self { address, state, cut, _runtime: runtime }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Cuts the streams that there are, however few acknowledgements they have lost.
+    pub fn cut(&self) {
+        self.cut.notify_waiters();
     }
 
     /// What it has done so far.
@@ -90,6 +97,7 @@ impl Relay {
 struct Service {
     upstream: SocketAddr,
     state: Arc<Mutex<State>>,
+    cut: Arc<Notify>,
 }
 
 type Answers = mpsc::Sender<Result<wire::ServerMessage, Status>>;
@@ -109,7 +117,7 @@ impl Ingest for Service {
             IngestClient::new(channel).max_encoding_message_size(limits::MESSAGE_MAX_BYTES);
         let (forward, forwarded) = mpsc::channel(UNDER_WAY);
         let (answers, answered) = mpsc::channel(UNDER_WAY);
-        let state = Arc::clone(&self.state);
+        let (state, cut) = (Arc::clone(&self.state), Arc::clone(&self.cut));
         state.lock().unwrap().done.streams += 1;
         drop(tokio::spawn(async move {
             let pump = Pump { state, fresh: Arc::default() };
@@ -122,6 +130,7 @@ impl Ingest for Service {
             let ended = tokio::select! {
                 ended = sending => ended,
                 ended = receiving => ended,
+                () = cut.notified() => Err(Status::unavailable("the relay cut the stream")),
             };
             if let Err(status) = ended {
                 // The forwarder may have gone.
