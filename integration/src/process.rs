@@ -126,14 +126,6 @@ impl Process {
         Metrics::scrape(self.http_address()).expect("it answers /metrics")
     }
 
-    /// Its metrics, or None while it does not answer yet.
-    #[must_use]
-    pub fn try_metrics(&self) -> Option<Metrics> {
-        let printed = read(&self.stdout);
-        let address = printed.lines().find_map(|line| address_in(line, LISTENING))?;
-        Metrics::scrape(address)
-    }
-
     /// Panics if it logged a WARN or ERROR that contains none of `expected`.
     pub fn assert_quiet(&self, expected: &[&str]) {
         quiet::assert_quiet(&self.log(), expected);
