@@ -195,7 +195,12 @@ impl Stages {
             tracing::error!(?segment, "a damaged queue segment was set aside; the rest goes on");
         }
         for tail in &opened.torn {
-            tracing::warn!(?tail, "a commit was cut off by a crash; it is sent again");
+            // A cut commit and a damaged one look the same from here.
+            tracing::warn!(
+                ?tail,
+                "the end of a queue segment cannot be read: what a crash cut off was never acknowledged and is \
+                 sent again; what the disk damaged is lost, unless it was delivered"
+            );
         }
         if opened.entries > 0 {
             tracing::info!(entries = opened.entries, "the queue holds entries of an earlier run");
