@@ -70,17 +70,18 @@ impl Connector {
             return Err(ConnectError::Plaintext(address));
         }
         let connect_error = |source| ConnectError::Connect { address, source };
-        let channel = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(connect_error)?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(connect_error)?;
-        Ok((channel, address))
+            .tcp_nodelay(true);
+        #[cfg(test)]
+        if let Some(channel) = in_memory::connect(&endpoint).await {
+            return Ok((channel, address));
+        }
+        Ok((endpoint.connect().await.map_err(connect_error)?, address))
     }
 }
 
@@ -95,6 +96,57 @@ fn pick(addresses: &[SocketAddr], avoid: Option<SocketAddr>, fraction: f64) -> O
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+/// Connections without sockets, which paused time cannot see: a test's thread may offer them.
+#[cfg(test)]
+pub(crate) mod in_memory {
+    use std::cell::RefCell;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::DuplexStream;
+    use tokio::sync::mpsc;
+    use tonic::codegen::Service;
+    use tonic::codegen::http::Uri;
+    use tonic::transport::{Channel, Endpoint};
+
+    thread_local! {
+        static SERVER: RefCell<Option<mpsc::Sender<io::Result<DuplexStream>>>> =
+            const { RefCell::new(None) };
+    }
+
+    pub(crate) fn offer(server: mpsc::Sender<io::Result<DuplexStream>>) {
+        SERVER.set(Some(server));
+    }
+
+    pub(super) async fn connect(endpoint: &Endpoint) -> Option<Channel> {
+        let server = SERVER.with_borrow(Clone::clone)?;
+        endpoint.connect_with_connector(Dial(server)).await.ok()
+    }
+
+    struct Dial(mpsc::Sender<io::Result<DuplexStream>>);
+
+    impl Service<Uri> for Dial {
+        type Response = TokioIo<DuplexStream>;
+        type Error = io::Error;
+        type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Uri) -> Self::Future {
+            let server = self.0.clone();
+            Box::pin(async move {
+                let (near, far) = tokio::io::duplex(64 << 10);
+                server.send(Ok(far)).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+                Ok(TokioIo::new(near))
+            })
+        }
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A batch that was refused for ever is tried again this often: an aggregator may be mended, the lines may not.
 const NEVER_RETRY: Duration = Duration::from_secs(60);
+/// A stream that lives for so long after a gap was sent has delivered it: longer than keepalive takes to notice.
+const GAP_DELIVERED: Duration = Duration::from_secs(40);
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// Messages handed to the transport and not yet taken by it.
@@ -57,6 +59,10 @@ pub struct Session {
     unacknowledged: BTreeMap<u64, Sent>,
     /// Gaps and the newest status, for the next stream.
     notices: VecDeque<client_message::Kind>,
+    /// Gaps sent on this stream, and when: one that breaks soon after may not have delivered them.
+    sent_gaps: VecDeque<(Instant, wire::Gap)>,
+    /// Batches, of all streams.
+    acknowledged: u64,
     /// The tailing thread has nothing more.
     closed: bool,
 }
@@ -106,6 +112,8 @@ impl Session {
             health,
             unacknowledged: BTreeMap::new(),
             notices: VecDeque::new(),
+            sent_gaps: VecDeque::new(),
+            acknowledged: 0,
             closed: false,
         }
     }
@@ -118,10 +126,21 @@ impl Session {
             let ended = match self.open(avoid).await {
                 Some((stream, inbound, address)) => {
                     avoid = Some(address);
-                    backoff.reset();
+                    let (opened, acknowledged) = (Instant::now(), self.acknowledged);
                     let ended = self.serve(stream, inbound).await;
                     self.forget_stream();
-                    ended
+                    // One that welcomes and ends at once is not a success: it would be asked again without a pause.
+                    if self.acknowledged > acknowledged || opened.elapsed() >= ACK_TIMEOUT {
+                        backoff.reset();
+                        ended
+                    } else {
+                        match ended {
+                            Ended::Reopen(wait) => {
+                                Ended::Reopen(wait.max(backoff.next(chance::fraction())))
+                            }
+                            Ended::Done | Ended::Broken => ended,
+                        }
+                    }
                 }
                 None => Ended::Broken,
             };
@@ -261,7 +280,13 @@ impl Session {
 
     fn sending(&mut self, stream: &mut Stream, number: u64) -> ClientMessage {
         if number == 0 {
-            return ClientMessage { kind: self.notices.pop_front() };
+            let kind = self.notices.pop_front();
+            if let Some(client_message::Kind::Gap(gap)) = &kind {
+                let now = Instant::now();
+                self.sent_gaps.retain(|(at, _)| now - *at < GAP_DELIVERED);
+                self.sent_gaps.push_back((now, gap.clone()));
+            }
+            return ClientMessage { kind };
         }
         let kind = self.unacknowledged.get_mut(&number).map(|sent| {
             stream.credit -= 1;
@@ -312,6 +337,7 @@ impl Session {
         if numbers.is_empty() {
             return;
         }
+        self.acknowledged += numbers.len() as u64;
         // The tailing thread never waits for this task, so it takes them soon; after its end nobody needs them.
         if self.end.acked.send(numbers).await.is_ok() {
             self.end.wake.wake();
@@ -387,6 +413,11 @@ impl Session {
             sent.outstanding_since = None;
             sent.not_before = None;
         }
+        while let Some((at, gap)) = self.sent_gaps.pop_back() {
+            if at.elapsed() < GAP_DELIVERED {
+                self.notices.push_front(client_message::Kind::Gap(gap));
+            }
+        }
     }
 
     /// Waits; true when there is nothing left to do.
@@ -430,3 +461,6 @@ fn sentence(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! The session against an aggregator that the test plays, in memory. Time is paused: waiting costs none.
+
+use naru_proto::wire::ingest_server::{Ingest, IngestServer};
+use naru_proto::wire::{Ack, Credit, Drain, Gap};
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status};
+
+use super::*;
+use crate::channel::{self, TailEnd};
+
+/// One stream, as the test sees it.
+struct Opened {
+    inbound: Streaming<ClientMessage>,
+    outbound: mpsc::Sender<Result<ServerMessage, Status>>,
+    at: Instant,
+}
+
+struct Server(mpsc::Sender<Opened>);
+
+#[tonic::async_trait]
+impl Ingest for Server {
+    type ShipStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn ship(
+        &self,
+        request: Request<Streaming<ClientMessage>>,
+    ) -> Result<Response<Self::ShipStream>, Status> {
+        let (outbound, messages) = mpsc::channel(16);
+        let opened = Opened { inbound: request.into_inner(), outbound, at: Instant::now() };
+        self.0.send(opened).await.ok();
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+/// A session and both of its ends.
+struct Played {
+    tail: TailEnd,
+    streams: mpsc::Receiver<Opened>,
+    session: JoinHandle<()>,
+}
+
+fn play() -> Played {
+    let (offered, connections) = mpsc::channel(1);
+    crate::connect::in_memory::offer(offered);
+    let (opened, streams) = mpsc::channel(1);
+    let incoming = ReceiverStream::new(connections);
+    let server = tonic::transport::Server::builder().add_service(IngestServer::new(Server(opened)));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    let (tail, end) = channel::pair().unwrap();
+    let introduction = Introduction { node: "n".into(), cluster: "c".into() };
+    let connector = Connector { address: "127.0.0.1:1".into(), plaintext: false };
+    let session = Session::new(introduction, connector, end, Metrics::default(), Health::default());
+    Played { tail, streams, session: tokio::spawn(session.run()) }
+}
+
+impl Opened {
+    async fn say(&self, kind: server_message::Kind) {
+        self.outbound.send(Ok(ServerMessage { kind: Some(kind) })).await.unwrap();
+    }
+
+    async fn welcome(&mut self, credit_batches: u32) {
+        let hello = self.hear().await;
+        assert!(matches!(hello, Some(client_message::Kind::Hello(_))));
+        self.say(server_message::Kind::Welcome(Welcome { credit_batches, ..Welcome::default() }))
+            .await;
+    }
+
+    async fn hear(&mut self) -> Option<client_message::Kind> {
+        self.inbound.message().await.ok().flatten().and_then(|message| message.kind)
+    }
+
+    async fn batch(&mut self) -> u64 {
+        loop {
+            match self.hear().await {
+                Some(client_message::Kind::Batch(batch)) => return batch.number,
+                Some(_) => {}
+                None => panic!("the stream ended"),
+            }
+        }
+    }
+}
+
+fn batch(number: u64) -> Outbound {
+    Outbound::Batch(wire::Batch { number, body: vec![1].into(), ..wire::Batch::default() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregator_that_closes_at_once_is_not_hammered() {
+    for broken in [false, true] {
+        let mut played = play();
+        let started = Instant::now();
+        for _ in 0..40 {
+            let mut stream = played.streams.recv().await.unwrap();
+            stream.welcome(1).await;
+            if broken {
+                stream.outbound.send(Err(Status::unavailable("no"))).await.unwrap();
+            }
+        }
+        // 40 waits of 10 s on average at the cap; by chance less.
+        let took = started.elapsed();
+        assert!(took > Duration::from_secs(60), "40 streams in {took:?}");
+        played.session.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_without_a_wait_do_not_make_a_storm() {
+    let mut played = play();
+    played.tail.outbound.send(batch(1)).await.unwrap();
+    let started = Instant::now();
+    for _ in 0..40 {
+        let mut stream = played.streams.recv().await.unwrap();
+        stream.welcome(1).await;
+        let refuse = Refuse {
+            number: stream.batch().await,
+            reason: RefuseReason::Draining.into(),
+            r#where: RetryWhere::Elsewhere.into(),
+            ..Refuse::default()
+        };
+        stream.say(server_message::Kind::Refuse(refuse)).await;
+        while stream.hear().await.is_some() {}
+    }
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(60), "40 streams in {took:?}");
+    played.session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_did_its_work_is_followed_by_another_at_once() {
+    let mut played = play();
+    let mut last = Instant::now();
+    for number in 1..=20 {
+        let mut stream = played.streams.recv().await.unwrap();
+        assert!(stream.at - last < Duration::from_millis(250), "{:?}", stream.at - last);
+        stream.welcome(1).await;
+        played.tail.outbound.send(batch(number)).await.unwrap();
+        assert_eq!(stream.batch().await, number);
+        stream.say(server_message::Kind::Ack(Ack { numbers: vec![number] })).await;
+        assert_eq!(played.tail.acked.recv().await, Some(vec![number]));
+        last = Instant::now();
+    }
+    played.session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_acknowledged_goes_elsewhere_after_15_s() {
+    let mut played = play();
+    played.tail.outbound.send(batch(1)).await.unwrap();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(2).await;
+    assert_eq!(stream.batch().await, 1);
+    let sent = Instant::now();
+    let mut next = played.streams.recv().await.unwrap();
+    let waited = next.at - sent;
+    assert!(waited >= ACK_TIMEOUT && waited < ACK_TIMEOUT + Duration::from_secs(1), "{waited:?}");
+    next.welcome(1).await;
+    assert_eq!(next.batch().await, 1);
+    drop(stream);
+    next.say(server_message::Kind::Ack(Ack { numbers: vec![1] })).await;
+    assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
+    drop(played.tail);
+    played.session.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn credit_is_kept_to_and_a_refused_batch_waits_its_time() {
+    let mut played = play();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(2).await;
+    let senders = played.tail.outbound.clone();
+    let feed = tokio::spawn(async move {
+        for number in 1..=4 {
+            senders.send(batch(number)).await.unwrap();
+        }
+    });
+    assert_eq!((stream.batch().await, stream.batch().await), (1, 2));
+    let more = tokio::time::timeout(Duration::from_secs(5), stream.batch()).await;
+    assert!(more.is_err(), "there is no credit");
+    let refused = Instant::now();
+    let refuse = Refuse {
+        number: 1,
+        reason: RefuseReason::Busy.into(),
+        r#where: RetryWhere::Here.into(),
+        retry_ms: 3000,
+        ..Refuse::default()
+    };
+    stream.say(server_message::Kind::Refuse(refuse)).await;
+    stream.say(server_message::Kind::Credit(Credit { batches: 3 })).await;
+    assert_eq!((stream.batch().await, stream.batch().await), (3, 4));
+    assert_eq!(stream.batch().await, 1);
+    assert!(refused.elapsed() >= Duration::from_secs(3));
+    stream.say(server_message::Kind::Ack(Ack { numbers: vec![4, 1, 3, 2, 9, 2] })).await;
+    assert_eq!(played.tail.acked.recv().await, Some(vec![4, 1, 3, 2]));
+    feed.await.unwrap();
+    drop(played.tail);
+    played.session.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_stream_takes_acknowledgements_and_sends_nothing() {
+    let mut played = play();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(9).await;
+    played.tail.outbound.send(batch(1)).await.unwrap();
+    assert_eq!(stream.batch().await, 1);
+    stream.say(server_message::Kind::Drain(Drain { reconnect_ms: 100 })).await;
+    // The answer to a message that comes after it says that it was heard.
+    played.tail.outbound.send(batch(2)).await.unwrap();
+    stream.say(server_message::Kind::Ack(Ack { numbers: vec![1] })).await;
+    assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
+    let mut next = played.streams.recv().await.unwrap();
+    next.welcome(9).await;
+    assert_eq!(next.batch().await, 2);
+    played.session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_gap_survives_a_stream_that_breaks() {
+    let mut played = play();
+    let gap = Gap { start: 7, ..Gap::default() };
+    played.tail.outbound.send(Outbound::Gap(gap.clone())).await.unwrap();
+    for _ in 0..3 {
+        let mut stream = played.streams.recv().await.unwrap();
+        stream.welcome(0).await;
+        // It was handed to a stream whose server never looks at it.
+        assert_eq!(stream.hear().await, Some(client_message::Kind::Gap(gap.clone())));
+        stream.outbound.send(Err(Status::unavailable("gone"))).await.unwrap();
+    }
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(0).await;
+    assert_eq!(stream.hear().await, Some(client_message::Kind::Gap(gap)));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    drop(stream);
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(0).await;
+    let again = tokio::time::timeout(Duration::from_secs(5), stream.hear()).await;
+    assert!(again.is_err(), "a stream that lived on has delivered it");
+    played.session.abort();
+}
