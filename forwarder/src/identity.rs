@@ -65,8 +65,15 @@ fn read_stat(found: &rustix::fs::Statx) -> Stat {
 }
 
 /// When a directory's entries last changed, nanoseconds since 1970.
-pub fn directory_changed_ns(path: &Path) -> io::Result<i64> {
-    Ok(nanoseconds(rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FIELDS)?.stx_mtime))
+///
+/// A link is followed only where the path is the operator's own.
+pub fn directory_changed_ns(path: &Path, follow: bool) -> io::Result<i64> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let found = rustix::fs::statx(CWD, path, flags, FIELDS)?;
+    match FileType::from_raw_mode(u32::from(found.stx_mode)) {
+        FileType::Directory => Ok(nanoseconds(found.stx_mtime)),
+        _ => Err(io::ErrorKind::NotADirectory.into()),
+    }
 }
 
 /// Opens a regular file beneath a directory, following no link.

@@ -31,6 +31,13 @@ pub enum Directory {
     Host(PathBuf),
 }
 
+impl Directory {
+    /// Its path is the operator's own; the others are made by whoever runs on the node.
+    fn is_configured(&self) -> bool {
+        matches!(self, Self::Root | Self::Host(_))
+    }
+}
+
 /// The directory of one container's logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerDirectory {
@@ -65,6 +72,8 @@ pub struct Discovery {
     host_directories: HashSet<PathBuf>,
     watcher: Option<Watcher>,
     watched: HashMap<i32, Directory>,
+    /// Some directory could not be watched.
+    unwatched: bool,
     /// Every directory that is known, and when its entries last changed.
     known: HashMap<Directory, i64>,
     changes: Changes,
@@ -84,6 +93,7 @@ impl Discovery {
             host_directories: HashSet::new(),
             watcher,
             watched: HashMap::new(),
+            unwatched: false,
             known: HashMap::new(),
             changes: Changes::default(),
         }
@@ -99,7 +109,7 @@ impl Discovery {
     #[must_use]
     pub fn must_poll(&self) -> bool {
         let root_missing = self.pods_root.is_some() && !self.known.contains_key(&Directory::Root);
-        self.watcher.is_none() || root_missing
+        self.watcher.is_none() || self.unwatched || root_missing
     }
 
     /// Adds a directory of host files.
@@ -146,23 +156,30 @@ impl Discovery {
     fn look(&mut self, directory: Directory) {
         let path = self.path(&directory);
         self.watch(&directory, &path);
-        let changed_ns = match identity::directory_changed_ns(&path) {
+        let changed_ns = match identity::directory_changed_ns(&path, directory.is_configured()) {
             Ok(changed_ns) => changed_ns,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Also what stands where a directory would: a file, or a link that is not followed.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 self.forget(&directory);
                 return;
             }
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "look at directory");
+                // Known, so that the next reconcile looks again.
+                self.known.entry(directory).or_insert(0);
                 return;
             }
         };
         if self.known.get(&directory) == Some(&changed_ns) && !recent(changed_ns) {
             return;
         }
-        if self.enter(&directory, &path) {
-            self.known.insert(directory, changed_ns);
-        }
+        let seen_ns = if self.enter(&directory, &path) { changed_ns } else { 0 };
+        self.known.insert(directory, seen_ns);
     }
 
     /// Reads a directory; false when that failed and must be tried again.
@@ -199,17 +216,27 @@ impl Discovery {
 
     fn watch(&mut self, directory: &Directory, path: &Path) {
         let Some(watcher) = &self.watcher else { return };
-        let flags = match directory {
-            Directory::Root | Directory::Pod(_) => watch::ENTRIES,
-            Directory::Container(_) | Directory::Host(_) => watch::ENTRIES | WatchFlags::MODIFY,
-        };
+        let follow =
+            if directory.is_configured() { WatchFlags::empty() } else { WatchFlags::DONT_FOLLOW };
+        let flags = follow
+            | match directory {
+                Directory::Root | Directory::Pod(_) => watch::ENTRIES,
+                Directory::Container(_) | Directory::Host(_) => watch::ENTRIES | WatchFlags::MODIFY,
+            };
         match watcher.add(path, flags) {
             Ok(watch) => {
                 self.watched.insert(watch, directory.clone());
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "watch directory; it is polled");
+                if !std::mem::replace(&mut self.unwatched, true) {
+                    tracing::warn!(%error, path = %path.display(),
+                        "a directory cannot be watched; all are read every second");
+                }
             }
         }
     }
@@ -296,4 +323,31 @@ fn subdirectories(path: &Path) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn container(pod: &str) -> ContainerDirectory {
+        ContainerDirectory { pod: pod.to_owned(), container: "c".to_owned() }
+    }
+
+    #[test]
+    fn pods_are_found_through_a_linked_root_and_not_through_a_linked_pod() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, root) = (directory.path().join("real"), directory.path().join("pods"));
+        std::fs::create_dir_all(real.join("ns_one_u1/c")).unwrap();
+        symlink(&real, &root).unwrap();
+        let mut discovery = Discovery::new(Some(root));
+        discovery.reconcile();
+        assert_eq!(discovery.changes().containers, [container("ns_one_u1")].into());
+        std::fs::create_dir_all(real.join("ns_two_u2/c")).unwrap();
+        std::fs::create_dir_all(directory.path().join("secret/c")).unwrap();
+        symlink(directory.path().join("secret"), real.join("ns_evil_u3")).unwrap();
+        assert_eq!(discovery.changes().containers, [container("ns_two_u2")].into());
+        std::fs::remove_dir_all(real.join("ns_one_u1")).unwrap();
+        assert_eq!(discovery.changes().containers, [container("ns_one_u1")].into(), "it is gone");
+    }
 }

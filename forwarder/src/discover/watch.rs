@@ -16,8 +16,7 @@ pub(super) const ENTRIES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::DONT_FOLLOW);
+    .union(WatchFlags::ONLYDIR);
 
 /// Events read in one call; the rest waits in the kernel's queue.
 const READ_BYTES: usize = 16 << 10;
