@@ -23,12 +23,18 @@ impl Room {
         })
     }
 
-    /// Whether `extra_bytes` more would leave less than `reserve_percent` of the disk.
+    /// Whether `extra_bytes` more would leave less than the reserve: `reserve_percent` of the disk, or 4 GiB of a large
+    /// one.
     pub(super) fn is_short(&self, reserve_percent: u8, extra_bytes: u64) -> bool {
-        let left = u128::from(self.available_bytes.saturating_sub(extra_bytes));
-        left * 100 < u128::from(self.total_bytes) * u128::from(reserve_percent)
+        let left = self.available_bytes.saturating_sub(extra_bytes);
+        let share = u128::from(self.total_bytes) * u128::from(reserve_percent) / 100;
+        u128::from(left) < share.min(u128::from(RESERVE_MAX_BYTES))
     }
 }
+
+/// The reserve of a disk of more than 20 GiB: 64 segments, and a fifth of what a queue may take by default. A fifth of a
+/// large shared disk would stop intake with room for the whole queue left (docs/decisions/0002).
+const RESERVE_MAX_BYTES: u64 = 4 << 30;
 
 /// Makes what was created, renamed or removed in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -119,6 +125,19 @@ impl Ballast {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reserve_is_a_share_of_a_small_disk_and_a_size_of_a_large_one() {
+        let check = |total_gib: u64, free_gib: u64, expected: bool| {
+            let room = Room { total_bytes: total_gib << 30, available_bytes: free_gib << 30 };
+            assert_eq!(room.is_short(20, 0), expected, "{free_gib} of {total_gib} GiB free");
+        };
+        check(10, 1, true);
+        check(10, 3, false);
+        check(252, 48, false);
+        check(252, 3, true);
+        check(10_000, 5, false);
+    }
 
     #[test]
     fn reserve_is_a_share_of_the_whole_disk() {
