@@ -23,6 +23,15 @@ fn build(name: &str) -> PathBuf {
     cargo.args(["build", "--message-format=json-render-diagnostics", "--bin", name, "-p", name]);
     // This crate too: then cargo chooses the features that it chose for this test, and compiles nothing twice.
     cargo.args(["-p", "naru-integration"]);
+    // What cargo told this test of its own package would make build scripts run again, and what depends on them.
+    let of_package = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
+        cargo.env_remove(name);
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

@@ -69,6 +69,7 @@ impl SourceTail {
             incomplete: false,
             adopted: Adopted::default(),
         };
+        self.name_by_head();
         let mut unknown: Vec<_> =
             entries.into_iter().filter_map(|entry| self.recognise(entry, &mut look)).collect();
         // A copy must not be taken for the file that it was made of, which is there too.
@@ -91,6 +92,25 @@ impl SourceTail {
         }
         self.files.sort_by(|a, b| a.order.cmp(&b.order));
         look.adopted
+    }
+
+    /// Gives those files their ids that had no whole first line when they were found: their compressed twins are known
+    /// by it.
+    fn name_by_head(&mut self) {
+        for index in 0..self.files.len() {
+            let Some(file) = self.files.get(index).filter(|f| f.id.is_none() && f.salt == 0) else {
+                continue;
+            };
+            let Ok(head) = file.bytes_up_to(0, HEAD_MAX_BYTES) else { continue };
+            let id = container_head(&head).map(|head| self.container_file_id(head, 0));
+            if id.is_none() || self.files.iter().any(|other| other.id == id) {
+                // The second of two is told apart when its turn comes.
+                continue;
+            }
+            if let Some(file) = self.files.get_mut(index) {
+                file.id = id;
+            }
+        }
     }
 
     /// Notes the name of a file that is known by its identity. Gives back what must be opened, and whether it is such a

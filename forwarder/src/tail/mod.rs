@@ -261,11 +261,7 @@ impl Tailer {
             self.look_into(&directory, now);
         }
         self.look_at_host_files(now);
-        let restored: Vec<usize> = self.sources.keys().copied().collect();
-        for index in restored {
-            let gone = self.sources.get_mut(&index).map(SourceTail::resume_cutter);
-            self.lost_extents(index, gone.unwrap_or_default());
-        }
+        self.resume(now);
     }
 
     fn insert(&mut self, source: SourceTail) -> usize {

@@ -61,6 +61,7 @@ impl SourceTail {
         let place = place_of(&state.source);
         let mut source = Self::new(state.source.clone(), place);
         source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
+        source.resuming = Some(now);
         source.cuts.clone_from(&state.cuts);
         source.committed = Point {
             state: state.cutter.clone(),
@@ -77,7 +78,7 @@ impl SourceTail {
         source
     }
 
-    /// Reads again what the cutter held, now that the files are open; gives the extents that are gone.
+    /// Reads again what the cutter held, when the files are open; gives the extents that are gone.
     pub(super) fn resume_cutter(&mut self) -> Vec<naru_proto::frame::Extent> {
         let files = &self.files;
         let (cutter, gone) = Cutter::resume(self.committed.state.clone(), |extent| {
@@ -86,6 +87,7 @@ impl SourceTail {
             file.bytes_at(extent.start, length).ok().flatten()
         });
         self.cutter = cutter;
+        self.resuming = None;
         gone
     }
 }

@@ -21,6 +21,8 @@ pub(super) const ROTATION_GRACE: Duration = Duration::from_millis(500);
 const CONTAINER_LATE: Duration = Duration::from_secs(10);
 /// A daemon writes to its renamed log until it is told to reopen it.
 const HOST_LATE: Duration = Duration::from_secs(600);
+/// How long a restarted source waits for files that cannot be looked at, before it goes on without them.
+const RESUME_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a source's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +56,9 @@ pub(super) struct SourceTail {
     pub(super) cuts: CutJournal,
     pub(super) files: Vec<TailedFile>,
     pub(super) committed: Point,
+    /// Restarted then, and not all of its files are open or declared missing yet: nothing is read, for the order of
+    /// files decides how records are cut.
+    pub(super) resuming: Option<Instant>,
     /// Read at once; grows while a line is longer.
     pub(super) want: usize,
     /// Waits for its turn.
@@ -81,6 +86,7 @@ impl SourceTail {
             cuts: CutJournal::default(),
             files: Vec::new(),
             committed: Point { state: ResumeState::new(format), files: Vec::new() },
+            resuming: None,
             want: READ_BYTES,
             queued: false,
             caught_up: false,
@@ -95,11 +101,22 @@ impl SourceTail {
 
     /// The file to read next.
     pub(super) fn next_file(&self) -> Option<usize> {
+        if self.resuming.is_some() {
+            return None;
+        }
         let readable = |file: &TailedFile| {
             let more = file.size > file.read.max(file.looked_at);
             file.is_open() && (!file.passed || more)
         };
         self.files.iter().position(readable)
+    }
+
+    /// Whether a restarted source has what it can go on from.
+    pub(super) fn can_resume(&self, now: Instant) -> bool {
+        self.resuming.is_some_and(|since| {
+            self.files.iter().all(|file| file.passed || file.is_open())
+                || now.saturating_duration_since(since) >= RESUME_PATIENCE
+        })
     }
 
     /// Notices what was written to files that were passed.
@@ -190,6 +207,7 @@ impl SourceTail {
         self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()
+            || self.resuming.is_some()
     }
 
     /// Since when what waits has not grown; forgets what does not wait any more.

@@ -1,12 +1,13 @@
 //! What time alone changes: fragments that have waited, files that are over, positions to be saved, things to be told.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use naru_proto::wire::{self, GapReason};
 
 use super::file::TailedFile;
-use super::source::End;
+use super::source::{End, Place, SourceTail};
 use super::{Loss, Tailer};
 use crate::channel::Outbound;
 use crate::clock;
@@ -22,6 +23,7 @@ const NOTICES_MAX: usize = 10_000;
 impl Tailer {
     /// Looks after the sources that need it.
     pub(super) fn tend(&mut self, now: Instant) {
+        self.resume(now);
         let indices: Vec<usize> = self.attention.iter().copied().collect();
         for index in indices {
             self.cut_what_waited(index, now);
@@ -53,6 +55,37 @@ impl Tailer {
         let open = self.sources.values().flat_map(|source| &source.files);
         let open = open.filter(|file| file.is_open()).count();
         self.outgoing.metrics.open_files.set(open as i64);
+    }
+
+    /// Lets restarted sources go on whose files are found; looks again for those of the others.
+    ///
+    /// A file that is being renamed, or that cannot be opened for once, is not gone.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let resuming = |sources: &HashMap<usize, SourceTail>| -> Vec<usize> {
+            let waiting = sources.iter().filter(|(_, source)| source.resuming.is_some());
+            waiting.map(|(index, _)| *index).collect()
+        };
+        for index in resuming(&self.sources) {
+            self.declare_missing(index, now);
+            let Some(source) = self.sources.get_mut(&index).filter(|s| s.can_resume(now)) else {
+                continue;
+            };
+            let gone = source.resume_cutter();
+            self.lost_extents(index, gone);
+            self.heat(index);
+        }
+        let mut host = false;
+        for index in resuming(&self.sources) {
+            self.attention.insert(index);
+            match self.sources.get(&index).map(|source| source.place.clone()) {
+                Some(Place::Container { directory, .. }) => self.look_into(&directory, now),
+                Some(Place::Host { .. }) => host = true,
+                None => {}
+            }
+        }
+        if host {
+            self.look_at_host_files(now);
+        }
     }
 
     fn cut_what_waited(&mut self, index: usize, now: Instant) {
@@ -202,7 +235,7 @@ impl Tailer {
     /// Tells the aggregator of the files that changed.
     pub(super) fn send_status(&mut self) {
         let mut files = Vec::new();
-        let mut told = std::collections::HashMap::new();
+        let mut told = HashMap::new();
         for source in self.sources.values() {
             for file in &source.files {
                 let Some(id) = file.id else { continue };

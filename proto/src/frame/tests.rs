@@ -1,3 +1,5 @@
+//! Frames there and back, and what is refused.
+
 use super::*;
 
 fn wire_frame(bytes: &'static [u8], ends: wire::Ends, extents: &[(u8, u64, u64)]) -> wire::Frame {

@@ -190,6 +190,36 @@ fn a_fragment_of_a_file_that_was_read_to_its_end_survives_a_restart() {
 }
 
 #[test]
+fn a_fragment_survives_a_restart_while_its_file_is_being_renamed_or_cannot_be_opened() {
+    for link in [false, true] {
+        let mut node = Node::new(&[]);
+        let mut writer = Writer::new(&node, 0);
+        writer.lines(&mut node, 2);
+        writer.partial(&mut node);
+        node.settle(3 * SECOND);
+        node.kill();
+        let rotated = writer.rotate();
+        let aside = node.directory.path().join("aside");
+        fs::rename(&rotated, &aside).unwrap();
+        if link {
+            std::os::unix::fs::symlink("/etc/passwd", &rotated).unwrap();
+        }
+        writer.write(&mut node, "stderr F", "\n");
+        node.start();
+        // Longer than a name may be missing, if what stands there cannot be opened.
+        node.settle(if link { 10 * SECOND } else { SECOND });
+        if link {
+            fs::remove_file(&rotated).unwrap();
+        }
+        fs::rename(&aside, &rotated).unwrap();
+        writer.lines(&mut node, 2);
+        node.settle(DONE);
+        node.check();
+        assert_eq!((node.gaps.len(), node.metrics.incomplete_records.get()), (0, 0), "{link}");
+    }
+}
+
+#[test]
 fn an_idle_fragment_is_cut_and_its_end_comes_later() {
     let mut node = Node::new(&[]);
     let mut writer = Writer::new(&node, 0);
