@@ -15,6 +15,8 @@ pub mod document;
 
 pub mod deliver;
 
+pub mod elasticsearch;
+
 pub mod store;
 
 pub mod search;
