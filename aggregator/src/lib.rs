@@ -4,6 +4,8 @@
 //! [`enrich`] read its records, [`document`] writes them as JSON, [`deliver`] sees to it that each has an outcome,
 //! [`store`] keeps and [`search`] finds them. [`web`] serves, [`standalone`] wires it all in one process.
 
+pub mod config;
+
 pub mod ingest;
 
 pub mod queue;
