@@ -87,7 +87,7 @@ fn the_documented_example_is_valid_and_shows_the_defaults() {
         let rest = rest.strip_prefix("# ")?;
         let name: String =
             rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-        let known = !name.is_empty() && rest[name.len()..].starts_with(':');
+        let known = !name.is_empty() && rest.starts_with(&format!("{name}:"));
         known.then(|| format!("{indent}{rest}\n"))
     };
     let mut shown = String::new();
