@@ -13,6 +13,9 @@ pub struct Reason {
     reason: &'static str,
 }
 
+/// Why bytes were lost, as the tailing thread names it.
+const GAPS: [&str; 4] = ["truncated", "deleted", "damaged", "budget"];
+
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $type:ty = ($name:literal, $unit:expr);)+) => {
         /// The forwarder's metrics; clones count together.
@@ -34,6 +37,7 @@ macro_rules! metrics {
                         None => registry.register($name, help, self.$field.clone()),
                     }
                 )+
+                self.start_at_zero();
             }
         }
     };
@@ -79,24 +83,46 @@ metrics! {
 }
 
 impl Metrics {
+    /// A rate needs the zero before the first one; and the reference shows what there is.
+    fn start_at_zero(&self) {
+        for reason in [
+            RefuseReason::Busy,
+            RefuseReason::NoCredit,
+            RefuseReason::Checksum,
+            RefuseReason::TooLarge,
+            RefuseReason::Invalid,
+            RefuseReason::WrongNode,
+            RefuseReason::UnknownFormat,
+            RefuseReason::Draining,
+        ] {
+            self.refusals.get_or_create(&Reason { reason: refuse_reason(reason) }).inc_by(0);
+        }
+        for reason in GAPS {
+            self.gaps.get_or_create(&Reason { reason }).inc_by(0);
+        }
+    }
+
     /// Counts a refusal.
     pub fn refused(&self, reason: RefuseReason) {
-        let reason = match reason {
-            RefuseReason::Unspecified => "unspecified",
-            RefuseReason::Busy => "busy",
-            RefuseReason::NoCredit => "no_credit",
-            RefuseReason::Checksum => "checksum",
-            RefuseReason::TooLarge => "too_large",
-            RefuseReason::Invalid => "invalid",
-            RefuseReason::WrongNode => "wrong_node",
-            RefuseReason::UnknownFormat => "unknown_format",
-            RefuseReason::Draining => "draining",
-        };
-        self.refusals.get_or_create(&Reason { reason }).inc();
+        self.refusals.get_or_create(&Reason { reason: refuse_reason(reason) }).inc();
     }
 
     /// Counts a declared loss.
     pub fn gap(&self, reason: &'static str) {
         self.gaps.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+fn refuse_reason(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::Unspecified => "unspecified",
+        RefuseReason::Busy => "busy",
+        RefuseReason::NoCredit => "no_credit",
+        RefuseReason::Checksum => "checksum",
+        RefuseReason::TooLarge => "too_large",
+        RefuseReason::Invalid => "invalid",
+        RefuseReason::WrongNode => "wrong_node",
+        RefuseReason::UnknownFormat => "unknown_format",
+        RefuseReason::Draining => "draining",
     }
 }

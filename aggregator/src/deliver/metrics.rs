@@ -81,6 +81,12 @@ impl Metrics {
         for outcome in ["indexed", "duplicate", "dead_letter"] {
             self.documents.get_or_create(&Outcome { outcome }).inc_by(0);
         }
+        for mark in ["malformed", "encoding", "json", "json_refused"] {
+            self.marked.get_or_create(&Mark { mark }).inc_by(0);
+        }
+        for code in ["200", "none"] {
+            self.requests.get_or_create(&Code { code: code.to_owned() }).inc_by(0);
+        }
     }
 
     fn register_bulks(&self, registry: &mut Registry) {

@@ -128,7 +128,32 @@ impl Metrics {
             "From a batch's arrival to its acknowledgement",
             m.ack_seconds,
         );
+        metrics.start_at_zero();
         metrics
+    }
+
+    /// A rate needs the zero before the first one; and the reference shows what there is.
+    fn start_at_zero(&self) {
+        for reason in ["no_hello", "second_hello", "bad_name", "wrong_cluster", "bad_number"] {
+            self.streams_broken.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for reason in [
+            RefuseReason::Busy,
+            RefuseReason::NoCredit,
+            RefuseReason::Checksum,
+            RefuseReason::TooLarge,
+            RefuseReason::Invalid,
+            RefuseReason::WrongNode,
+            RefuseReason::UnknownFormat,
+            RefuseReason::Draining,
+        ] {
+            self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).inc_by(0);
+        }
+        for reason in
+            [GapReason::Truncated, GapReason::Deleted, GapReason::Damaged, GapReason::Budget]
+        {
+            self.gaps.get_or_create(&Reason { reason: gap_reason(reason) }).inc_by(0);
+        }
     }
 
     pub(super) fn stream_broken(&self, reason: &'static str) {

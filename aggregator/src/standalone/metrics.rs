@@ -35,3 +35,6 @@ impl StoreGauges {
         self.bytes.set(gauge(stats.bytes));
     }
 }
+
+#[cfg(test)]
+mod tests;
