@@ -12,6 +12,7 @@
 pub mod bulk_sink;
 pub mod corpus;
 pub mod cpu;
+pub mod delivery;
 pub mod elasticsearch;
 pub mod eventually;
 pub mod export;

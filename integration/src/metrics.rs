@@ -9,6 +9,12 @@ use crate::http;
 pub struct Metrics(String);
 
 impl Metrics {
+    /// A text that was scraped in another way.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self(text)
+    }
+
     /// None where nobody answers (the program may just have been killed).
     #[must_use]
     pub fn scrape(address: SocketAddr) -> Option<Self> {

@@ -3,7 +3,7 @@
 use super::entry::Token;
 use crate::clock;
 use crate::elasticsearch::answer::ItemAnswer;
-use crate::elasticsearch::bulk::{Bulk, Item};
+use crate::elasticsearch::bulk::{Bulk, Item, Sifted};
 use crate::elasticsearch::decide::{self, Verdict};
 use crate::queue::Letter;
 
@@ -41,10 +41,19 @@ pub(super) struct Sorted {
     pub(super) again: Bulk<Token>,
     pub(super) overloaded: bool,
     pub(super) failed: bool,
-    /// Why its index takes nothing.
-    pub(super) blocked: Option<String>,
-    pub(super) denied: Option<String>,
-    pub(super) missing: Option<String>,
+    /// What has to wait for something to change, and for what.
+    pub(super) waiting: Bulk<Token>,
+    pub(super) why_waiting: Option<Waiting>,
+}
+
+/// What documents wait for, with the server's reason.
+pub(super) enum Waiting {
+    /// Their index takes nothing.
+    Blocked(String),
+    /// The credentials do not suffice.
+    Denied(String),
+    /// There is no such index.
+    Missing(String),
 }
 
 /// `items` has one answer for each document.
@@ -66,37 +75,43 @@ pub(super) fn sort_out(bulk: Bulk<Token>, items: &[ItemAnswer], index: &str) -> 
         again: Bulk::new(bulk.index()),
         overloaded: false,
         failed: false,
-        blocked: None,
-        denied: None,
-        missing: None,
+        waiting: Bulk::new(bulk.index()),
+        why_waiting: None,
     };
-    let again = bulk.sift(|place, mut item| {
-        let answer = items.get(place)?;
+    let (again, waiting) = bulk.sift(|place, mut item| {
+        // There is one for each: it was asserted.
+        let (Some(answer), Some(verdict)) = (items.get(place), verdicts.get(place)) else {
+            return Sifted::First(item);
+        };
         let why = || answer.error.as_ref().map_or_else(String::new, ToString::to_string);
-        match verdicts.get(place)? {
+        match verdict {
             Verdict::Indexed => {
                 sorted.indexed += 1;
                 item.token.settle();
-                return None;
+                return Sifted::Gone;
             }
             Verdict::Duplicate => {
                 sorted.duplicates += 1;
                 item.token.settle();
-                return None;
+                return Sifted::Gone;
             }
             Verdict::Dead => {
                 sorted.dead.push(Refused::new(item, index, format!("{} {}", answer.status, why())));
-                return None;
+                return Sifted::Gone;
             }
             Verdict::Unmappable => item.refusals += 1,
             Verdict::Overloaded => sorted.overloaded = true,
             Verdict::Failed => sorted.failed = true,
-            Verdict::Blocked => sorted.blocked = Some(why()),
-            Verdict::Denied => sorted.denied = Some(why()),
-            Verdict::Missing => sorted.missing = Some(why()),
+            Verdict::Blocked => sorted.why_waiting = Some(Waiting::Blocked(why())),
+            Verdict::Denied => sorted.why_waiting = Some(Waiting::Denied(why())),
+            Verdict::Missing => sorted.why_waiting = Some(Waiting::Missing(why())),
         }
-        Some(item)
+        match verdict {
+            Verdict::Blocked | Verdict::Denied | Verdict::Missing => Sifted::Second(item),
+            _ => Sifted::First(item),
+        }
     });
+    sorted.waiting = waiting;
     // Only those that were refused now and have not been repaired yet.
     sorted.again = again.repaired(|item| item.refusals > 0 && !item.repaired);
     sorted

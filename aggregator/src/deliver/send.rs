@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::budget::Share;
 use super::entry::Token;
-use super::outcome::{Refused, sort_out};
+use super::outcome::{Refused, Waiting, sort_out};
 use super::pace::{Admission, Pace, pause};
 use super::{Metrics, Trouble};
 use crate::elasticsearch::answer::{self, FILTER, ItemError};
@@ -36,6 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest pause of one whose index takes nothing: a person must act, or the server's next look at its disks.
 const HOLD_MAX: Duration = Duration::from_secs(60);
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A limit is changed rarely, and finding it again costs a few requests.
+const GROW_AFTER: Duration = Duration::from_secs(600);
 /// No server refuses a bulk of this size for its size.
 const CEILING_MIN_BYTES: usize = 64 << 10;
 
@@ -56,6 +58,8 @@ pub(super) struct Sender {
     trouble: Trouble,
     /// Bytes of a bulk that the server takes.
     ceiling: AtomicUsize,
+    /// When a larger one is tried.
+    grow_at: Mutex<Option<Instant>>,
     /// Bulks that were answered by item.
     accepted: AtomicU64,
     /// Indices that take nothing, and why.
@@ -70,14 +74,13 @@ struct Part {
     accepted_before: Option<u64>,
 }
 
-/// What comes after an attempt.
+/// What is still to be done for a part.
 enum Next {
-    Done,
-    /// Again after a pause, in its place.
+    Send(Part),
+    /// To be sent again after a pause, in its place.
     Again(Part, Duration),
-    /// Again after a pause, and others meanwhile.
+    /// To be sent again after a pause; others have its place meanwhile.
     Hold(Part, Duration),
-    Halves(Part, Part),
 }
 
 impl Sender {
@@ -99,6 +102,7 @@ impl Sender {
             metrics,
             trouble,
             ceiling,
+            grow_at: Mutex::default(),
             accepted: AtomicU64::new(0),
             held: Mutex::default(),
         }
@@ -113,14 +117,15 @@ impl Sender {
     pub(super) async fn deliver(&self, load: Load) {
         let Load { bulk, share } = load;
         self.begin().await;
-        let mut parts = vec![Part { bulk, tries: 0, accepted_before: None }];
-        while let Some(part) = parts.pop() {
-            match self.attempt(part).await {
-                Next::Done => {}
+        // The last one is next.
+        let mut waiting = vec![Next::Send(Part { bulk, tries: 0, accepted_before: None })];
+        while let Some(next) = waiting.pop() {
+            match next {
+                Next::Send(part) => waiting.extend(self.attempt(part).await),
                 Next::Again(part, pause) => {
                     self.metrics.retried.inc_by(part.bulk.len() as u64);
                     tokio::time::sleep(pause).await;
-                    parts.push(part);
+                    waiting.push(Next::Send(part));
                 }
                 Next::Hold(part, pause) => {
                     self.metrics.held.inc_by(part.bulk.len() as i64);
@@ -128,9 +133,8 @@ impl Sender {
                     tokio::time::sleep(pause).await;
                     self.begin().await;
                     self.metrics.held.dec_by(part.bulk.len() as i64);
-                    parts.push(part);
+                    waiting.push(Next::Send(part));
                 }
-                Next::Halves(first, second) => parts.extend([second, first]),
             }
         }
         self.end();
@@ -142,7 +146,9 @@ impl Sender {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.paced(|pace| pace.begin()) {
+            // Nobody is woken by this: those who wait would wake each other for ever.
+            let begun = lock(&self.pace).begin();
+            if begun {
                 return;
             }
             changed.await;
@@ -165,9 +171,9 @@ impl Sender {
         changed
     }
 
-    async fn attempt(&self, mut part: Part) -> Next {
+    async fn attempt(&self, mut part: Part) -> Vec<Next> {
         if let Some(rest) = self.admitted(&mut part).await {
-            return Next::Halves(part, rest);
+            return vec![Next::Send(rest), Next::Send(part)];
         }
         let sent = Instant::now();
         let answer = self.send(&mut part.bulk).await;
@@ -179,7 +185,7 @@ impl Sender {
                 self.metrics.request("none");
                 self.failed(&error.to_string());
                 // The breaker says when.
-                Next::Again(part, Duration::ZERO)
+                vec![Next::Again(part, Duration::ZERO)]
             }
         }
     }
@@ -261,7 +267,7 @@ impl Sender {
         answer
     }
 
-    async fn judge(&self, mut part: Part, answer: &Answer) -> Next {
+    async fn judge(&self, mut part: Part, answer: &Answer) -> Vec<Next> {
         self.metrics.request(&answer.status.to_string());
         let error = answer::failure(&answer.body);
         let pause = pause(part.tries, PAUSE_MAX, chance());
@@ -272,20 +278,20 @@ impl Sender {
                     self.failed(
                         "the answer to a bulk cannot be read, or has not one item a document",
                     );
-                    Next::Again(part, pause)
+                    vec![Next::Again(part, pause)]
                 }
             },
             RequestVerdict::Overloaded => {
                 self.paced(Pace::overloaded);
-                Next::Again(part, pause)
+                vec![Next::Again(part, pause)]
             }
             RequestVerdict::Failed => {
                 self.failed(&format!("a bulk was answered {}: {}", answer.status, said(answer)));
-                Next::Again(part, pause)
+                vec![Next::Again(part, pause)]
             }
             RequestVerdict::Denied => {
                 self.failed(&denied(answer));
-                Next::Again(part, pause)
+                vec![Next::Again(part, pause)]
             }
             RequestVerdict::Misaddressed => {
                 let said = said(answer);
@@ -293,12 +299,12 @@ impl Sender {
                     "a bulk was answered {}: {said}: is it Elasticsearch?",
                     answer.status
                 ));
-                Next::Again(part, pause)
+                vec![Next::Again(part, pause)]
             }
             RequestVerdict::Blocked => {
                 self.paced(Pace::answered);
                 self.hold(part.bulk.index(), error.map_or_else(String::new, |e| e.to_string()));
-                Next::Hold(part, hold_pause())
+                vec![Next::Hold(part, hold_pause())]
             }
             RequestVerdict::TooLarge => {
                 self.paced(Pace::answered);
@@ -314,7 +320,7 @@ impl Sender {
     }
 
     /// Each document has its answer.
-    async fn settle(&self, part: Part, items: &[answer::ItemAnswer]) -> Next {
+    async fn settle(&self, part: Part, items: &[answer::ItemAnswer]) -> Vec<Next> {
         let index = part.bulk.index();
         let name = index_name(&self.settings.index_prefix, index);
         let sorted = sort_out(part.bulk, items, &name);
@@ -329,28 +335,30 @@ impl Sender {
             self.paced(Pace::succeeded)
         };
         self.grow();
-        let part = Part { bulk: sorted.again, tries: part.tries, accepted_before: None };
-        if let Some(reason) = sorted.denied {
-            self.failed(&format!("not allowed to write to {name}: {reason}"));
-            return Next::Again(part, Duration::ZERO);
+        let tries = part.tries;
+        let part = |bulk| Part { bulk, tries, accepted_before: None };
+        let mut next = Vec::new();
+        match sorted.why_waiting {
+            None => self.release(index),
+            Some(Waiting::Blocked(reason)) => self.hold(index, reason),
+            Some(Waiting::Missing(reason)) => {
+                self.create(&name).await;
+                self.hold(index, reason);
+            }
+            Some(Waiting::Denied(reason)) => {
+                self.failed(&format!("not allowed to write to {name}: {reason}"));
+            }
         }
-        if let Some(reason) = sorted.missing {
-            self.create(&name).await;
-            self.hold(index, reason);
-            return Next::Hold(part, hold_pause());
+        if !sorted.waiting.is_empty() {
+            next.push(Next::Hold(part(sorted.waiting), hold_pause()));
         }
-        if let Some(reason) = sorted.blocked {
-            self.hold(index, reason);
-            return Next::Hold(part, hold_pause());
+        if !sorted.again.is_empty() {
+            // What was repaired goes at once.
+            let failed = sorted.overloaded || sorted.failed;
+            let wait = if failed { pause(tries, PAUSE_MAX, chance()) } else { Duration::ZERO };
+            next.push(Next::Again(part(sorted.again), wait));
         }
-        self.release(index);
-        if part.bulk.is_empty() {
-            return Next::Done;
-        }
-        // What was repaired goes at once.
-        let failed = sorted.overloaded || sorted.failed;
-        let wait = if failed { pause(part.tries, PAUSE_MAX, chance()) } else { Duration::ZERO };
-        Next::Again(part, wait)
+        next
     }
 
     /// Where indices are not made by themselves.
@@ -366,31 +374,32 @@ impl Sender {
         }
     }
 
-    async fn too_large(&self, part: Part, answer: &Answer) -> Next {
+    async fn too_large(&self, part: Part, answer: &Answer) -> Vec<Next> {
         let bytes = part.bulk.bytes();
         if part.bulk.len() > 1 {
             let ceiling = (bytes / 2).max(CEILING_MIN_BYTES);
             self.ceiling.fetch_min(ceiling, Relaxed);
+            *lock(&self.grow_at) = Some(Instant::now() + GROW_AFTER);
             return halves(part);
         }
         let reason =
             format!("{}: a document of {bytes} bytes is more than the server takes", answer.status);
         self.bury_whole(part.bulk, reason).await;
-        Next::Done
+        Vec::new()
     }
 
     /// One document is the reason only when others are taken: else it is what we send, or who we send it to.
-    async fn malformed(&self, part: Part, answer: &Answer, others_are_taken: bool) -> Next {
+    async fn malformed(&self, part: Part, answer: &Answer, others_are_taken: bool) -> Vec<Next> {
         if part.bulk.len() > 1 {
             return halves(part);
         }
         let reason = format!("{}: {}", answer.status, said(answer));
         if others_are_taken {
             self.bury_whole(part.bulk, reason).await;
-            return Next::Done;
+            return Vec::new();
         }
         self.hold(part.bulk.index(), format!("a bulk of one document was answered {reason}"));
-        Next::Hold(part, hold_pause())
+        vec![Next::Hold(part, hold_pause())]
     }
 
     async fn bury_whole(&self, bulk: Bulk<Token>, reason: String) {
@@ -460,18 +469,22 @@ impl Sender {
         self.trouble.tell(reason);
     }
 
-    /// A server that took a full bulk may take more.
+    /// Who refused a bulk for its size may have been told to take more.
     fn grow(&self) {
-        let grown = self.ceiling() + self.ceiling() / 1024;
-        self.ceiling.store(grown.min(self.settings.bulk_bytes), Relaxed);
+        let mut grow_at = lock(&self.grow_at);
+        if grow_at.is_some_and(|at| Instant::now() >= at) {
+            let grown = self.ceiling().saturating_mul(2).min(self.settings.bulk_bytes);
+            self.ceiling.store(grown, Relaxed);
+            *grow_at = (grown < self.settings.bulk_bytes).then(|| Instant::now() + GROW_AFTER);
+        }
     }
 }
 
-fn halves(part: Part) -> Next {
+fn halves(part: Part) -> Vec<Next> {
     let Part { mut bulk, tries, accepted_before } = part;
     let second = bulk.split_off(bulk.len() / 2);
     let part = |bulk| Part { bulk, tries, accepted_before };
-    Next::Halves(part(bulk), part(second))
+    vec![Next::Send(part(second)), Next::Send(part(bulk))]
 }
 
 fn hold_pause() -> Duration {

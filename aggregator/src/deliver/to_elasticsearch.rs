@@ -245,12 +245,13 @@ impl Making {
             let progress = self.builder.append(frame, first, OUTPUT_BYTES, &mut documents);
             for document in documents.iter() {
                 let record = records.next().map(|record| frame.bytes.slice_ref(record.raw));
-                let lane = self.lanes.entry(document.index);
-                let bulk = lane.or_insert_with(|| Bulk::new(document.index));
-                bulk.push(&document, record.unwrap_or_default(), origin.token());
-                if bulk.bytes() >= self.sender.ceiling() {
-                    self.send_lane(document.index, stop)?;
+                let index = document.index;
+                let after = self.lanes.get(&index).map_or(0, |bulk| bulk.bytes_with(&document));
+                if after > self.sender.ceiling() {
+                    self.send_lane(index, stop)?;
                 }
+                let bulk = self.lanes.entry(index).or_insert_with(|| Bulk::new(index));
+                bulk.push(&document, record.unwrap_or_default(), origin.token());
             }
             self.documents = documents;
             if self.lanes.len() > LANES_MAX {

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::document::Document;
 
+/// What a document takes beside its source: the action with an id of 20 characters, and two newlines.
+const ACTION_BYTES: usize = 43;
+
 /// A document that waits for its outcome. `T` rides along: see [`Bulk`].
 #[derive(Debug)]
 pub struct Item<T> {
@@ -27,6 +30,17 @@ pub struct Item<T> {
     /// Where its action begins and ends in the body.
     start: usize,
     end: usize,
+}
+
+/// Where a document goes: see [`Bulk::sift`].
+#[derive(Debug)]
+pub enum Sifted<T> {
+    /// It has its outcome.
+    Gone,
+    /// Into the first bulk.
+    First(Item<T>),
+    /// Into the second one.
+    Second(Item<T>),
 }
 
 /// Documents of one index and the body that sends them.
@@ -54,6 +68,12 @@ impl<T> Bulk<T> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// Bytes of the body if a document were added.
+    #[must_use]
+    pub fn bytes_with(&self, document: &Document<'_>) -> usize {
+        self.body.len() + ACTION_BYTES + document.source.len()
     }
 
     /// How many documents there are.
@@ -117,18 +137,25 @@ impl<T> Bulk<T> {
         rest
     }
 
-    /// Its documents, taken apart: those for which `keep` gives one back are a bulk again.
-    pub fn sift(self, mut keep: impl FnMut(usize, Item<T>) -> Option<Item<T>>) -> Self {
-        let mut kept = Self::new(self.index);
+    /// Its documents, taken apart into two bulks, in order.
+    pub fn sift(self, mut sift: impl FnMut(usize, Item<T>) -> Sifted<T>) -> (Self, Self) {
+        let (mut first, mut second) = (Self::new(self.index), Self::new(self.index));
         for (place, item) in self.items.into_iter().enumerate() {
-            let (start, end) = (item.start, item.end);
-            let Some(mut item) = keep(place, item) else { continue };
-            item.start = kept.body.len();
-            kept.body.extend_from_slice(self.body.get(start..end).unwrap_or_default());
-            item.end = kept.body.len();
-            kept.items.push(item);
+            let action = self.body.get(item.start..item.end).unwrap_or_default();
+            match sift(place, item) {
+                Sifted::Gone => {}
+                Sifted::First(item) => first.push_back(item, action),
+                Sifted::Second(item) => second.push_back(item, action),
+            }
         }
-        kept
+        (first, second)
+    }
+
+    fn push_back(&mut self, mut item: Item<T>, action: &[u8]) {
+        item.start = self.body.len();
+        self.body.extend_from_slice(action);
+        item.end = self.body.len();
+        self.items.push(item);
     }
 
     /// Takes the parsed bodies out of the documents that `which` says, and marks them. The text stays in `log`.
@@ -226,10 +253,18 @@ mod tests {
         let rest = all.split_off(1);
         assert_eq!((sources(&all).len(), all.len()), (1, 1));
         assert_eq!(sources(&rest), ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]);
-        let kept = rest.sift(|place, item| (place != 1).then_some(item));
-        assert_eq!(sources(&kept), ["{\"a\":1}", "{\"a\":3}"]);
-        assert_eq!(kept.into_items().map(|item| item.token).collect::<Vec<_>>(), [1, 3]);
+        let (kept, other) = rest.sift(|place, item| match place {
+            0 => Sifted::First(item),
+            1 => Sifted::Gone,
+            _ => Sifted::Second(item),
+        });
+        assert_eq!(
+            (sources(&kept), sources(&other)),
+            (vec!["{\"a\":1}".into()], vec!["{\"a\":3}".into()])
+        );
+        assert_eq!(other.into_items().map(|item| item.token).collect::<Vec<_>>(), [3]);
         assert!(bulk(&["{}"]).split_off(1).is_empty());
+        assert_eq!(bulk(&["{}"]).bytes(), ACTION_BYTES + 2);
     }
 
     #[test]

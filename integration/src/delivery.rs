@@ -1,0 +1,198 @@
+//! The aggregator's delivery alone, in this process: a real queue, real dead letters, and whatever stands for Elasticsearch.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use naru_aggregator::deliver::{Delivery, Destination, Metrics, Trouble};
+use naru_aggregator::elasticsearch::client::Client;
+use naru_aggregator::elasticsearch::{Host, Settings};
+use naru_aggregator::queue::{Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
+use naru_proto::body::BodyWriter;
+use naru_proto::frame::{Container, Ends, Extent, Flags, Format, Frame, Source, Writer};
+use naru_proto::ids::{ClusterKey, FileId};
+use naru_proto::time::format_rfc3339_ns;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
+
+use crate::metrics::Metrics as Sampled;
+
+/// 2026-11-22T00:30:00Z.
+const START_NS: i64 = 1_795_307_400_000_000_000;
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A queue whose entries are delivered; dropping it stops it where it is.
+pub struct Delivering {
+    queue: Queue,
+    letters: Letters,
+    registry: Registry,
+    /// Why it waits.
+    pub trouble: Trouble,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    runtime: Runtime,
+    written: u64,
+    offset: u64,
+    _directory: TempDir,
+}
+
+/// Settings for one host, with what makes a test short.
+#[must_use]
+pub fn settings(url: &str) -> Settings {
+    Settings {
+        request_timeout: Duration::from_secs(5),
+        ..Settings::new(vec![Host::parse(url).unwrap()])
+    }
+}
+
+impl Delivering {
+    /// Begins to deliver what will be appended.
+    #[must_use]
+    pub fn start(settings: Settings) -> Self {
+        // Whoever installed one before is right as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (queue, letters) = open(directory.path());
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(registry.sub_registry_with_prefix("naru_aggregator"));
+        let client = Client::new(&settings).unwrap();
+        let trouble = Trouble::default();
+        let destination = Destination::Elasticsearch(Box::new(settings), client);
+        let delivery = Delivery::new(
+            queue.reader().unwrap(),
+            ClusterKey::of("default"),
+            destination,
+            letters.clone(),
+            metrics,
+            trouble.clone(),
+        );
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || delivery.run(&stopped, GRACE));
+        Self {
+            queue,
+            letters,
+            registry,
+            trouble,
+            stop,
+            thread: Some(thread),
+            runtime,
+            written: 0,
+            offset: 0,
+            _directory: directory,
+        }
+    }
+
+    /// Appends a batch with one line for each text; it is durable on return.
+    pub fn append<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        let mut bytes = String::new();
+        let mut records = 0;
+        for text in texts {
+            let time = format_rfc3339_ns(START_NS + self.written as i64 * 1_000_000);
+            writeln!(bytes, "{} stdout F {text}", String::from_utf8_lossy(&time)).unwrap();
+            self.written += 1;
+            records += 1;
+        }
+        let mut body = BodyWriter::default();
+        body.push(&header(self.offset, bytes.len() as u64), bytes.as_bytes());
+        self.offset += bytes.len() as u64;
+        let raw_bytes = body.raw_bytes() as u32;
+        let body = Bytes::from(body.finish());
+        let batch = StoredBatch {
+            node: "node-1".to_owned(),
+            received_ms: 1_795_307_400_000,
+            records,
+            raw_bytes,
+            crc32c: crc32c::crc32c(&body),
+            body,
+        };
+        self.runtime.block_on(self.queue.append(batch)).unwrap();
+    }
+
+    /// Appends `count` numbered lines, some hundred a batch.
+    pub fn append_numbered(&mut self, count: usize) {
+        let texts: Vec<String> =
+            (0..count).map(|n| format!("line {}", self.written + n as u64)).collect();
+        for texts in texts.chunks(300) {
+            self.append(texts.iter().map(String::as_str));
+        }
+    }
+
+    /// Lines so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether each entry has completed.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.queue.stats().entries == 0
+    }
+
+    /// What was given up.
+    #[must_use]
+    pub fn letters(&self) -> Vec<Letter> {
+        self.letters.iter().map(|(_, letter)| letter).collect()
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Sampled {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        Sampled::of(text)
+    }
+
+    /// Stops it; what is not delivered stays in the queue.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Delivering {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+fn open(directory: &Path) -> (Queue, Letters) {
+    let (queue, _) = Queue::open(QueueConfig::new(directory.join("queue"))).unwrap();
+    let letters = Letters::open(LettersConfig::new(directory.join("letters"), 1 << 30)).unwrap();
+    (queue, letters)
+}
+
+fn header(start: u64, length: u64) -> naru_proto::wire::Frame {
+    let container = Container {
+        namespace: "shop".into(),
+        pod: "web-0".into(),
+        pod_uid: "0f0e8b9e-6d3b-4c0e-9d53-0123456789ab".into(),
+        container: "web".into(),
+        restart: 0,
+    };
+    let frame = Frame {
+        source: Source { node: "node-1".into(), writer: Writer::Container(container) },
+        format: Format::Cri,
+        extents: vec![Extent { file: FileId([7; 12]), start, length }],
+        ends: Ends::Lines,
+        id_time_ns: None,
+        read_time_ns: None,
+        iostream: None,
+        line_start: None,
+        container_id: String::new(),
+        flags: Flags::default(),
+        bytes: Bytes::new(),
+    };
+    frame.into()
+}
