@@ -10,9 +10,11 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,6 +26,8 @@ use dial::Once;
 
 /// A connection that takes longer is tried elsewhere; so is a handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for what a server says first: a round trip.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// Notices a peer that vanished without a word (a node that lost power).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,6 +111,16 @@ pub enum ConnectError {
         /// Which was tried.
         address: SocketAddr,
         /// What came instead.
+        source: io::Error,
+    },
+    /// It refuses the handshake, which a client of TLS 1.3 is told only afterwards.
+    #[error("{address} does not accept {what}: {source}")]
+    NotAccepted {
+        /// Which was tried.
+        address: SocketAddr,
+        /// What the client presented.
+        what: &'static str,
+        /// The alert.
         source: io::Error,
     },
     /// HTTP/2 does not begin.
@@ -235,7 +249,7 @@ impl Connector {
         config: &Arc<ClientConfig>,
         place: &Place,
         stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+    ) -> Result<BufReader<TlsStream<TcpStream>>, ConnectError> {
         let address = place.address;
         let failed = |source| ConnectError::Handshake { address, source };
         let name = match &self.target.server_name {
@@ -245,10 +259,23 @@ impl Connector {
         };
         let expected = name.to_str().into_owned();
         let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-        in_time(handshake).await.map_err(|error| match distrust(&error, expected) {
-            Some(reason) => ConnectError::Untrusted { address, reason },
-            None => failed(error),
-        })
+        let stream =
+            in_time(handshake).await.map_err(|error| match distrust(&error, expected) {
+                Some(reason) => ConnectError::Untrusted { address, reason },
+                None => failed(error),
+            })?;
+        // The server speaks first, with its settings or with its verdict on our certificate. One that waits is asked anyway.
+        let mut stream = BufReader::new(stream);
+        match timeout(FIRST_WORD, stream.fill_buf()).await {
+            Ok(Err(source)) => {
+                let what = match self.target.credentials.tls.as_ref().map(|tls| &tls.identity) {
+                    Some(Some(_)) => "this forwarder's certificate",
+                    Some(None) | None => "a client without a certificate",
+                };
+                Err(ConnectError::NotAccepted { address, what, source })
+            }
+            Ok(Ok(_)) | Err(_) => Ok(stream),
+        }
     }
 }
 

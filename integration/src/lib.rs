@@ -3,7 +3,8 @@
 //! A story in `tests/` simulates a [`node`] whose containers write numbered lines into a [`ledger`], runs the real
 //! [`programs`] as a [`process`], does them harm with a [`fault`], waits with [`eventually`], reads back what was indexed
 //! with [`export`] and lets the ledger judge. [`quiet`] fails a story whose log has a WARN or ERROR that it did not
-//! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant; [`corpus`] writes what the
+//! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant;
+//! [`receiver`] is the aggregator's real ingest without the rest of it, [`pki`] signs certificates; [`corpus`] writes what the
 //! benchmarks read, [`cpu`] weighs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
@@ -20,9 +21,11 @@ pub mod line;
 pub mod metrics;
 pub mod node;
 pub mod pace;
+pub mod pki;
 pub mod process;
 pub mod programs;
 pub mod quiet;
+pub mod receiver;
 pub mod rig;
 pub mod seed;
 pub mod sink;

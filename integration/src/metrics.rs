@@ -16,6 +16,12 @@ impl Metrics {
         (response.status == 200).then(|| Self(String::from_utf8_lossy(&response.body).into_owned()))
     }
 
+    /// A scrape that was made in another way.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self(text)
+    }
+
     /// The sum of a metric over all its label sets that contain `label`, which may be empty; None when there is no such.
     #[must_use]
     pub fn sum(&self, name: &str, label: &str) -> Option<f64> {

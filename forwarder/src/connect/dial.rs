@@ -29,7 +29,7 @@ impl<S> Service<Uri> for Once<S> {
     fn call(&mut self, _: Uri) -> Self::Future {
         ready(match self.0.take() {
             Some(stream) => Ok(TokioIo::new(stream)),
-            None => Err(io::ErrorKind::NotConnected.into()),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "it closed the connection")),
         })
     }
 }
