@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::deliver::{self, Delivery, Destination, Trouble};
-use crate::ingest::{self, Authentication, IngestConfig, Security, SecurityError};
+use crate::ingest::{self, IngestConfig, Security, SecurityError};
 use crate::metrics::{self, Gauges, PREFIX};
 use crate::queue::{Letters, LettersConfig, Queue, QueueConfig};
 use crate::search::backend::Backend;
@@ -81,9 +81,6 @@ pub enum StageError {
     /// A stage ended or panicked; a restart is safe.
     #[error("the {0} ended unexpectedly; what is queued is safe, start again")]
     Ended(&'static str),
-    /// What is configured would not hold.
-    #[error("listen.tls and forwarders.authentication are not enforced by this version yet")]
-    NotEnforced,
     /// Out of threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -156,6 +153,7 @@ pub(crate) struct Stages {
     letters: Letters,
     trouble: Trouble,
     is_draining: Arc<AtomicBool>,
+    service: ingest::Service,
     receiving: Serving,
     intake: JoinHandle<()>,
     stop_delivery: Arc<AtomicBool>,
@@ -190,13 +188,16 @@ impl Stages {
         let (sink, waiting) = mpsc::channel(INTAKE);
         let intake = tokio::spawn(intake::append_all(waiting, Arc::clone(&queue)));
         let metrics = ingest::Metrics::register(registry);
-        let service = ingest::Service::new(IngestConfig::new(&plan.cluster), sink, metrics);
+        let mut config = IngestConfig::new(&plan.cluster);
+        config.security = plan.security.clone();
+        let service = ingest::Service::new(config, sink, metrics);
         let admin = admin::Socket::open(
             &plan.data_dir,
             admin::State::new(Arc::clone(&queue), letters.clone(), trouble.clone()),
         );
         Ok(Self {
-            receiving: receive(service, listener, &plan.security)?,
+            receiving: receive(service.clone(), listener, &plan.security)?,
+            service,
             queue,
             letters,
             trouble,
@@ -231,10 +232,11 @@ impl Stages {
             metrics::text(&registry)
         };
         let (queue, trouble) = (Arc::clone(&self.queue), self.trouble.clone());
-        let is_draining = Arc::clone(&self.is_draining);
+        let (is_draining, service) = (Arc::clone(&self.is_draining), self.service.clone());
         let not_ready = move || {
             let is_draining = is_draining.load(Ordering::Acquire);
             let mut reasons = readiness::not_ready(&queue.stats(), trouble.reason(), is_draining);
+            reasons.extend(service.security_trouble());
             reasons.extend(not_ready());
             reasons
         };
@@ -319,10 +321,9 @@ fn receive(
     listener: TcpListener,
     security: &Security,
 ) -> Result<Serving, StageError> {
-    // The listener does not enforce them yet, and must not seem to.
-    if security.tls.is_some() || security.authentication != Authentication::None {
-        return Err(StageError::NotEnforced);
-    }
+    // A file that is not what it should be is said before anything else starts.
+    security.allows(local_address(&listener)?)?;
+    security.check()?;
     let address = local_address(&listener)?;
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {

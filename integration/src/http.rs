@@ -1,6 +1,7 @@
 //! One request at a time, blocking: what the stories ask the programs and servers.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
 
 use crate::eventually::PATIENCE;
@@ -35,23 +37,40 @@ pub fn get(address: SocketAddr, path_and_query: &str) -> Result<Response, Failur
 /// Sends a request on a connection of its own; an answer that is not complete within `patience` is a failure.
 pub fn send(
     address: SocketAddr,
-    mut request: Request<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     patience: Duration,
 ) -> Result<Response, Failure> {
-    request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let exchange = async {
+    let asked = async {
         let stream = TcpStream::connect(address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        drop(sender);
-        connection.await??;
-        Ok(Response { status, body })
+        exchange(stream, &address.to_string(), request).await
     };
-    runtime.block_on(async { tokio::time::timeout(patience, exchange).await? })
+    runtime.block_on(async { tokio::time::timeout(patience, asked).await? })
+}
+
+/// The same over a Unix socket.
+pub fn get_at_socket(socket: &Path, path_and_query: &str) -> Result<Response, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stream = UnixStream::connect(socket).await?;
+        exchange(stream, "localhost", Request::get(path_and_query).body(Full::default())?).await
+    })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    host: &str,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response, Failure> {
+    request.headers_mut().insert(HOST, HeaderValue::try_from(host)?);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    drop(sender);
+    connection.await??;
+    Ok(Response { status, body })
 }
 
 /// `path?name=value&…`, encoded.

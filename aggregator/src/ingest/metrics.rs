@@ -22,6 +22,8 @@ pub struct Metrics {
     pub(super) credit_free: Gauge,
     pub(super) streams_opened: Counter,
     streams_broken: Family<Reason, Counter>,
+    clients_refused: Family<Reason, Counter>,
+    pub(super) security_files_current: Gauge,
     pub(super) batches_received: Counter,
     pub(super) batches_acknowledged: Counter,
     batches_refused: Family<Reason, Counter>,
@@ -35,6 +37,18 @@ pub struct Metrics {
     pub(super) ack_seconds: Histogram,
 }
 
+/// Why a client may not be let in, as `accept` and `authenticate` name it.
+const CLIENT_REASONS: [&str; 8] = [
+    "no_token",
+    "wrong_token",
+    "no_certificate",
+    "wrong_certificate",
+    "no_name",
+    "wrong_node",
+    "not_trusted",
+    "handshake",
+];
+
 /// From a queue commit on tmpfs to the 15 s after which a forwarder goes elsewhere.
 const ACK_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
@@ -46,6 +60,8 @@ impl Default for Metrics {
             credit_free: Gauge::default(),
             streams_opened: Counter::default(),
             streams_broken: Family::default(),
+            clients_refused: Family::default(),
+            security_files_current: Gauge::default(),
             batches_received: Counter::default(),
             batches_acknowledged: Counter::default(),
             batches_refused: Family::default(),
@@ -67,6 +83,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let m = metrics.clone();
+        m.register_doors(registry);
         let r = registry;
         r.register("naru_aggregator_streams", "Forwarders' streams that are open", m.streams);
         r.register(
@@ -137,6 +154,9 @@ impl Metrics {
         for reason in ["no_hello", "second_hello", "bad_name", "wrong_cluster", "bad_number"] {
             self.streams_broken.get_or_create(&Reason { reason }).inc_by(0);
         }
+        for reason in CLIENT_REASONS {
+            self.clients_refused.get_or_create(&Reason { reason }).inc_by(0);
+        }
         for reason in [
             RefuseReason::Busy,
             RefuseReason::NoCredit,
@@ -156,8 +176,26 @@ impl Metrics {
         }
     }
 
+    /// Who is let in.
+    fn register_doors(&self, registry: &mut Registry) {
+        registry.register(
+            "naru_aggregator_clients_refused",
+            "Clients that were not let in, by reason: their token, their certificate, its names, the handshake",
+            self.clients_refused.clone(),
+        );
+        registry.register(
+            "naru_aggregator_security_files_current",
+            "1 while the certificate, key, CA and token files on the disk are those in use",
+            self.security_files_current.clone(),
+        );
+    }
+
     pub(super) fn stream_broken(&self, reason: &'static str) {
         self.streams_broken.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(super) fn client_refused(&self, reason: &'static str) {
+        self.clients_refused.get_or_create(&Reason { reason }).inc();
     }
 
     pub(super) fn batch_refused(&self, reason: RefuseReason) {
@@ -171,6 +209,11 @@ impl Metrics {
     #[cfg(test)]
     pub(super) fn refused(&self, reason: RefuseReason) -> u64 {
         self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients_refused(&self, reason: &'static str) -> u64 {
+        self.clients_refused.get_or_create(&Reason { reason }).get()
     }
 
     #[cfg(test)]
