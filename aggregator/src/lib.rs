@@ -2,7 +2,10 @@
 //!
 //! A batch's way: [`ingest`] checks it, [`queue`] makes it durable (and only then is it acknowledged), [`decode`] and
 //! [`enrich`] read its records, [`document`] writes them as JSON, [`deliver`] sees to it that each has an outcome,
-//! [`store`] keeps and [`search`] finds them. [`web`] serves, [`standalone`] wires it all in one process.
+//! [`store`] keeps and [`search`] finds them. [`web`] and [`admin`] answer questions. [`stages`] wires receiving, queue and
+//! delivery for [`app`], which delivers to Elasticsearch, and for [`standalone`], which has a forwarder and a store of its own.
+
+pub mod config;
 
 pub mod ingest;
 
@@ -21,7 +24,14 @@ pub mod store;
 
 pub mod search;
 
-pub mod standalone;
+pub mod admin;
 pub mod web;
 
+pub mod app;
+pub mod stages;
+pub mod standalone;
+
 mod clock;
+mod cluster;
+mod metrics;
+mod readiness;

@@ -8,9 +8,11 @@
 //! or behind something that authenticates.
 
 mod admission;
+mod authenticate;
 mod check;
 mod gaps;
 pub mod metrics;
+pub mod security;
 mod session;
 mod stream;
 
@@ -30,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use gaps::Gap;
 pub use metrics::Metrics;
+pub use security::{Authentication, Security, SecurityError, TlsFiles};
 
 use admission::Admission;
 use check::Checker;
@@ -75,10 +78,12 @@ pub struct IngestConfig {
     /// How long a drained stream whose batches are answered waits for its client to leave; batches that the client sent
     /// before it heard of the drain are refused until then.
     pub drain_linger: Duration,
+    /// What clients have to prove, and how the connection is protected.
+    pub security: Security,
 }
 
 impl IngestConfig {
-    /// The defaults, for a cluster.
+    /// The defaults, for a cluster, on loopback.
     #[must_use]
     pub fn new(cluster: impl Into<String>) -> Self {
         Self {
@@ -90,6 +95,7 @@ impl IngestConfig {
             streams_max: STREAMS_MAX,
             hello_timeout: HELLO_TIMEOUT,
             drain_linger: DRAIN_LINGER,
+            security: Security::loopback(),
         }
     }
 }

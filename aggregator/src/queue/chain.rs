@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::Sequence;
+use super::inspect::Segments;
 use super::layout::{Layout, State};
 use super::manifest::{Identity, Summary};
 use super::segment::{Segment, disk_bytes};
@@ -202,6 +203,13 @@ impl Chain {
                 && known.summary.is_some_and(|summary| summary.last <= done)
         });
         ended.map(|(first, known)| (*first, known.state))
+    }
+
+    /// Segments by their state.
+    pub(super) fn states(&self) -> Segments {
+        let mut found = Segments::default();
+        locked(&self.segments).values().for_each(|known| found.count(known.state));
+        found
     }
 
     /// Bytes that all segments take, those in quarantine too.

@@ -71,6 +71,17 @@ impl Cursor {
     }
 }
 
+/// Every entry up to and with this one is delivered; a file that is not there says none. Nothing is written.
+pub(super) fn read(dir: &Path) -> io::Result<Sequence> {
+    let file = match File::open(dir.join("cursor")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sequence::default()),
+        Err(error) => return Err(error),
+    };
+    let newest = [slot(&file, 0), slot(&file, 1)].into_iter().flatten().max();
+    Ok(newest.unwrap_or_default().1)
+}
+
 fn file_has_content(file: &File) -> bool {
     let mut bytes = [0; 2 * SLOT_STRIDE as usize];
     file.read_exact_at(&mut bytes, 0).is_ok() && bytes.iter().any(|byte| *byte != 0)

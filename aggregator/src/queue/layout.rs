@@ -54,6 +54,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// What is below `root`, made or not.
+    pub(super) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

@@ -48,6 +48,7 @@ mod config;
 mod cursor;
 mod disk;
 mod entry;
+mod inspect;
 mod intake;
 mod keeper;
 mod layout;
@@ -82,6 +83,7 @@ pub use config::QueueConfig;
 #[doc(hidden)]
 pub use config::{SyncMode, Tuning};
 pub use entry::{Metadata, Sequence, StoredBatch};
+pub use inspect::{Inspection, Segments, StoredLetters, inspect};
 pub use intake::Full;
 pub use letter::Letter;
 pub use reader::{Lease, Reader};
@@ -300,6 +302,11 @@ impl Queue {
             quarantined: self.shared.chain.quarantined_count(),
             commit_running: locked(&self.shared.commit_began).map(|began| began.elapsed()),
         }
+    }
+
+    /// The segments by their state.
+    pub fn segments(&self) -> Segments {
+        self.shared.chain.states()
     }
 
     /// The damaged segments found since the start, by it and by the reader.

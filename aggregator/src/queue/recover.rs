@@ -162,7 +162,7 @@ impl<'a> Recovery<'a> {
 
 /// What a segment holds: from its summary, or by a scan where that is missing. No scan and no
 /// summary: it could not be read at all.
-fn describe(place: &Path, first: Sequence) -> (Option<Summary>, Option<Found>) {
+pub(super) fn describe(place: &Path, first: Sequence) -> (Option<Summary>, Option<Found>) {
     if let Some(summary) = Summary::load(place, first) {
         return (Some(summary), None);
     }

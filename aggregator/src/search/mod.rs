@@ -9,7 +9,7 @@ pub mod command;
 mod fields;
 pub mod number;
 pub mod parse;
-mod print;
+pub(crate) mod print;
 pub mod query;
 pub mod request;
 pub mod time;

@@ -4,21 +4,21 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::StandaloneError;
+use crate::stages::StageError;
 
 /// Writes the cluster's name into a new data directory, or compares it.
 ///
 /// # Errors
 /// The directory cannot be used, or is another cluster's.
-pub(super) fn bind(data_dir: &Path, cluster: &str) -> Result<(), StandaloneError> {
+pub(crate) fn bind(data_dir: &Path, cluster: &str) -> Result<(), StageError> {
     let path = data_dir.join("cluster");
-    let failed = |source| StandaloneError::DataDir { path: data_dir.to_path_buf(), source };
+    let failed = |source| StageError::DataDir { path: data_dir.to_path_buf(), source };
     fs::create_dir_all(data_dir).map_err(failed)?;
     match fs::read_to_string(&path) {
         Ok(found) if found.trim_end() == cluster => Ok(()),
         // A crash between creating and writing it.
         Ok(found) if found.is_empty() => write(&path, cluster).map_err(failed),
-        Ok(found) => Err(StandaloneError::OtherCluster {
+        Ok(found) => Err(StageError::OtherCluster {
             path: data_dir.to_path_buf(),
             found: found.trim_end().to_owned(),
         }),
@@ -46,7 +46,7 @@ mod tests {
         let data_dir = dir.path().join("data");
         bind(&data_dir, "one").unwrap();
         bind(&data_dir, "one").unwrap();
-        assert!(matches!(bind(&data_dir, "two"), Err(StandaloneError::OtherCluster { .. })));
+        assert!(matches!(bind(&data_dir, "two"), Err(StageError::OtherCluster { .. })));
         fs::write(data_dir.join("cluster"), "").unwrap();
         bind(&data_dir, "two").unwrap();
     }

@@ -1,0 +1,192 @@
+//! The same questions to a running aggregator and to the files it left behind get the same answers.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+use super::server::{Socket, State};
+use super::*;
+use crate::deliver::Trouble;
+use crate::queue::{Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
+
+struct Running {
+    socket: Option<Socket>,
+    letters: Letters,
+    queue: Arc<Queue>,
+    runtime: Runtime,
+}
+
+fn run(data_dir: &Path) -> Running {
+    let runtime = Runtime::new().unwrap();
+    let (queue, _) = Queue::open(QueueConfig {
+        reserve_percent: 0,
+        ballast_bytes: 0,
+        ..QueueConfig::new(data_dir.join("queue"))
+    })
+    .unwrap();
+    let letters =
+        Letters::open(LettersConfig::new(data_dir.join("dead-letters"), 1 << 30)).unwrap();
+    let queue = Arc::new(queue);
+    let state = State::new(Arc::clone(&queue), letters.clone(), Trouble::default());
+    let socket = runtime.block_on(async { Socket::open(data_dir, state) });
+    assert!(socket.is_some());
+    Running { socket, letters, queue, runtime }
+}
+
+impl Running {
+    fn append(&self, count: u64) {
+        for number in 0..count {
+            let body = Bytes::from(format!("batch {number}"));
+            let batch = StoredBatch {
+                node: "node-1".to_owned(),
+                received_ms: 1,
+                records: 1,
+                raw_bytes: 9,
+                crc32c: crc32c::crc32c(&body),
+                body,
+            };
+            self.runtime.block_on(self.queue.append(batch)).unwrap();
+        }
+    }
+
+    /// Leaves the socket behind, as `kill -9` does.
+    fn end(mut self, data_dir: &Path) {
+        drop(self.socket.take());
+        self.runtime.shutdown_background();
+        self.queue.close();
+        drop((self.queue, self.letters));
+        drop(UnixListener::bind(data_dir.join(SOCKET)).unwrap());
+        assert!(data_dir.join(SOCKET).exists());
+    }
+}
+
+fn letter(offset: u64, record: &[u8]) -> Letter {
+    Letter {
+        record: Bytes::copy_from_slice(record),
+        node: "node-1".to_owned(),
+        file_id: [7; 12],
+        offset,
+        index: "logstash-2026.11.22".to_owned(),
+        document_id: "AAAAAAAAAAAAAAAAAAAA".to_owned(),
+        reason: "mapper_parsing_exception: \u{1b}]0;owned\u{7}".to_owned(),
+        attempts: 2,
+        first_ms: 1_795_363_200_000,
+        last_ms: 1_795_363_200_900,
+    }
+}
+
+const HOSTILE: &[u8] = b"2026-11-22T00:00:00Z stdout F \x1b[2J\xff\xe2\x80\xae evil\r\n";
+
+/// Asks, and asks again when the aggregator is gone.
+fn while_running_and_after(data_dir: &Path, ask: impl Fn(bool)) {
+    let running = run(data_dir);
+    running.append(5);
+    let many: Vec<_> = (1..=200).map(|offset| letter(offset, b"a line\n")).collect();
+    running.letters.append(&letter(0, HOSTILE)).unwrap();
+    running.letters.append_all(&many).unwrap();
+    ask(true);
+    running.end(data_dir);
+    ask(false);
+    // The next start takes the place of what was left behind.
+    let running = run(data_dir);
+    ask(true);
+    drop(running.socket);
+    assert!(!data_dir.join(SOCKET).exists(), "a socket that nobody listens on");
+}
+
+#[test]
+fn the_queue_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    while_running_and_after(dir.path(), |running| {
+        let report = client::queue(dir.path()).unwrap();
+        assert_eq!(report.running, running);
+        assert_eq!((report.entries, report.head, report.delivered), (5, 5, 0));
+        assert_eq!(report.batches, 5);
+        assert!(report.disk_bytes > 0 && report.oldest_ms.is_some());
+        assert_eq!(report.open_segments + report.sealed_segments, 1);
+        assert_eq!(report.full, None);
+        assert_eq!(report.dead_letters, running.then_some(201));
+        assert!(report.quarantined.is_empty());
+    });
+}
+
+#[test]
+fn letters_are_listed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    while_running_and_after(dir.path(), |_| {
+        let list = client::list(dir.path(), 3).unwrap();
+        assert_eq!(list.total, 201);
+        let numbers: Vec<_> = list.letters.iter().map(|row| (row.number, row.offset)).collect();
+        assert_eq!(numbers, [(199, 198), (200, 199), (201, 200)]);
+        let all = client::list(dir.path(), 1000).unwrap();
+        assert_eq!(all.letters.len(), 201);
+        assert_eq!(all.letters[0].number, 1);
+        let found = client::show(dir.path(), 1).unwrap().unwrap();
+        assert_eq!(found.record().unwrap(), HOSTILE);
+        assert_eq!(found.letter, all.letters[0]);
+        assert_eq!(client::show(dir.path(), 0).unwrap(), None);
+        assert_eq!(client::show(dir.path(), 202).unwrap(), None);
+    });
+}
+
+#[test]
+fn the_socket_is_its_owners_and_its_path_may_be_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let long: PathBuf = dir.path().join("d".repeat(200)).join("e".repeat(200));
+    std::fs::create_dir_all(&long).unwrap();
+    let running = run(&long);
+    let mode = std::fs::metadata(long.join(SOCKET)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(client::queue(&long).unwrap().running);
+    drop(running);
+}
+
+#[test]
+fn what_is_not_there_is_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = client::queue(&dir.path().join("none")).unwrap_err().to_string();
+    assert!(missing.contains("none: No such file"), "{missing}");
+    let empty = client::list(dir.path(), 1).unwrap_err().to_string();
+    assert!(empty.contains("dead-letters: No such file"), "{empty}");
+    // One that runs and does not listen.
+    let running = run(dir.path());
+    std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
+    let silent = client::queue(dir.path()).unwrap_err().to_string();
+    assert!(silent.contains("does not answer"), "{silent}");
+    drop(running);
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = run(dir.path());
+    running.append(3);
+    running.letters.append(&letter(0, HOSTILE)).unwrap();
+    running.end(dir.path());
+    let before = files(dir.path());
+    client::queue(dir.path()).unwrap();
+    client::list(dir.path(), 10).unwrap();
+    assert_eq!(files(dir.path()), before);
+}
+
+/// Every file with its content.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![dir.to_path_buf()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.is_file() {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}

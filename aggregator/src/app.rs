@@ -1,0 +1,67 @@
+//! `naru-aggregator run`: receives from the forwarders of a cluster and delivers to Elasticsearch, until it is told to stop.
+
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+use crate::config::Config;
+use crate::deliver::Destination;
+use crate::elasticsearch::client::{Client, ClientError};
+use crate::stages::{Extra, Plan, StageError, Stages, Storage, listen};
+
+/// With the 5 s that streams may take to end it is less than the 30 s that Kubernetes gives a pod.
+const DELIVERY_GRACE: Duration = Duration::from_secs(20);
+
+/// Why it did not start, or ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// See [`StageError`].
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// See [`ClientError`].
+    #[error("elasticsearch: {0}")]
+    Client(#[from] ClientError),
+}
+
+/// Runs until `shutdown`, then drains.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    config.security.allows(config.listen).map_err(StageError::from)?;
+    let settings = config.elasticsearch;
+    let destination =
+        Destination::Elasticsearch(Box::new(settings.clone()), Client::new(&settings)?);
+    // Ports first: nothing is opened by a process that cannot serve.
+    let http = listen(config.http).await?;
+    let grpc = listen(config.listen).await?;
+    let plan = Plan {
+        cluster: config.cluster.clone(),
+        data_dir: config.data_dir.clone(),
+        queue_max_bytes: config.queue_max_bytes,
+        letters_max_bytes: config.letters_max_bytes,
+        security: config.security.clone(),
+        delivery_grace: DELIVERY_GRACE,
+    };
+    let storage = Storage::open(&plan)?;
+    let mut registry = Registry::default();
+    let mut stages = Stages::start(&plan, storage, destination, grpc, &mut registry)?;
+    let extra = Extra { search: None, not_ready: Box::new(|| None), refresh: Box::new(|| ()) };
+    let receiving_on = stages.receiving_on();
+    let listening_on = stages.serve(http, registry, extra)?;
+    println!("keeping   {}", config.data_dir.display());
+    println!("receiving on {receiving_on}");
+    println!("listening on http://{listening_on}");
+    tracing::info!(
+        cluster = config.cluster,
+        %receiving_on,
+        hosts = ?settings.hosts,
+        "started"
+    );
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        error = stages.ended() => Err(error.into()),
+    };
+    stages.stop().await;
+    ended
+}

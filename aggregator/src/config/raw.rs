@@ -1,0 +1,172 @@
+//! The keys of the file: what each is called, what it means, and what holds when it is left out.
+//!
+//! Nothing is checked here beyond the shape. Values keep the line they were read from. The reference in
+//! `docs/configuration.md` is generated from this table.
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+/// A scalar as it is written.
+pub(super) type Text = Spanned<String>;
+
+/// A key for the reference.
+#[cfg(test)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) value: Value,
+}
+
+/// What stands at a key.
+#[cfg(test)]
+pub(super) enum Value {
+    /// What holds when it is left out.
+    Default(&'static str),
+    /// It has to be there.
+    Required,
+    /// Nothing when it is left out.
+    Unset,
+    /// More keys.
+    Section(&'static [Key]),
+}
+
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident {
+            $( $(#[doc = $help:literal])+ $key:ident: $type:ty = $value:ident $(($shown:expr))?; )+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $( $(#[doc = $help])+ pub(super) $key: Option<$type>, )+
+        }
+
+        #[cfg(test)]
+        impl $name {
+            pub(super) const KEYS: &'static [Key] = &[
+                $( Key {
+                    name: stringify!($key),
+                    help: concat!($($help),+),
+                    value: Value::$value $(($shown))?,
+                }, )+
+            ];
+        }
+    };
+}
+
+section! {
+    /// What the file says.
+    RawConfig {
+        /// The cluster's name, the forwarders' too. It is part of every document's id: never change it.
+        cluster: Text = Default("default");
+        /// Where the queue and the dead letters are kept, on a disk that lasts: what is acknowledged lies here until it is
+        /// delivered.
+        data_dir: Text = Default("/var/lib/naru-aggregator");
+        /// Where forwarders connect.
+        listen: Spanned<RawListen> = Section(RawListen::KEYS);
+        /// How forwarders say who they are.
+        forwarders: Spanned<RawForwarders> = Section(RawForwarders::KEYS);
+        /// What waits for delivery.
+        queue: Spanned<RawQueue> = Section(RawQueue::KEYS);
+        /// Records that Elasticsearch can never take, with the reason.
+        dead_letters: Spanned<RawDeadLetters> = Section(RawDeadLetters::KEYS);
+        /// Where documents go.
+        elasticsearch: Spanned<RawElasticsearch> = Section(RawElasticsearch::KEYS);
+        /// `ip:port` where probes, metrics and, on loopback only, search are served.
+        http: Text = Default("127.0.0.1:7480");
+        /// What is logged to standard error.
+        log: Spanned<RawLog> = Section(RawLog::KEYS);
+    }
+}
+
+section! {
+    /// Where forwarders connect.
+    RawListen {
+        /// `ip:port` for forwarders.
+        address: Text = Default("0.0.0.0:7443");
+        /// Encrypts. Needed unless the address is loopback or `plaintext` is set.
+        tls: Spanned<RawTls> = Section(RawTls::KEYS);
+        /// Allows log lines and tokens to cross a network unencrypted, and `authentication: none` on any address.
+        plaintext: Spanned<bool> = Default("false");
+    }
+}
+
+section! {
+    /// A certificate and its key.
+    RawTls {
+        /// A file with the certificate and its chain, PEM; read again when it changes.
+        certificate: Text = Required;
+        /// A file with its private key, PEM; read again when it changes.
+        key: Text = Required;
+    }
+}
+
+section! {
+    /// How forwarders say who they are.
+    RawForwarders {
+        /// `token`: all present the same secret. `certificate`: each has a certificate of its own, which names its node.
+        /// `none`: anybody may send; on loopback, or with `listen.plaintext`.
+        authentication: Text = Default("token");
+        /// A file with the secret, for `token`; read again when it changes.
+        token: Text = Unset;
+        /// A file with the authority that signs the forwarders' certificates, PEM, for `certificate`.
+        ca: Text = Unset;
+    }
+}
+
+section! {
+    /// What waits for delivery.
+    RawQueue {
+        /// What the queue may take of the disk; from there on forwarders keep their lines. At least 64MiB.
+        max_bytes: Text = Default("20GiB");
+    }
+}
+
+section! {
+    /// Records that can never be indexed.
+    RawDeadLetters {
+        /// What they may take of the disk; when it is full, delivery stops until somebody looks at them. At least 1MiB.
+        max_bytes: Text = Default("1GiB");
+    }
+}
+
+section! {
+    /// Where documents go.
+    RawElasticsearch {
+        /// URLs of Elasticsearch or OpenSearch, `http://` or `https://`, with a path prefix if there is one; requests go to
+        /// those in turn that answer.
+        hosts: Vec<Text> = Required;
+        /// The daily index: `PREFIX-%Y.%m.%d` and nothing else, since an id is unique within one index. The day is that of
+        /// the line, in UTC.
+        index: Text = Default("logstash-%Y.%m.%d");
+        /// The name to log in with; needs `password_file`.
+        user: Text = Unset;
+        /// A file with the password; read again when it is refused.
+        password_file: Text = Unset;
+        /// A file with an API key as Elasticsearch encodes it, instead of `user`.
+        api_key_file: Text = Unset;
+        /// A file with certificates to trust instead of the system's, PEM, for `https://`.
+        ca: Text = Unset;
+        /// The size of a bulk request, 1MiB to 64MiB.
+        bulk_bytes: Text = Default("8MiB");
+        /// Bulk requests in flight at most, 1 to 32.
+        concurrency: Text = Default("4");
+        /// Compresses bulk requests. It costs more CPU than all the rest: only for a slow network.
+        gzip: Spanned<bool> = Default("false");
+        /// How long one request may take, 1s to 10m. After that its documents are sent again.
+        request_timeout: Text = Default("60s");
+        /// Puts the index template at the start; `false` when somebody else manages it.
+        template: Spanned<bool> = Default("true");
+    }
+}
+
+section! {
+    /// What is logged.
+    RawLog {
+        /// `text` or `json`, one line an event.
+        format: Text = Default("text");
+    }
+}

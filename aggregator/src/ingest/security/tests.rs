@@ -1,0 +1,1 @@
+//! Files, right and wrong.
