@@ -19,6 +19,7 @@ use crate::channel::{self, Wake};
 use crate::checkpoint::{Binding, Checkpoint, Loaded};
 use crate::config::Config;
 use crate::connect::Connector;
+use crate::credentials::CredentialError;
 use crate::files;
 use crate::health::{self, FilesRequest, Health};
 use crate::metrics::Metrics;
@@ -50,6 +51,9 @@ pub enum StartError {
         /// Whose it is.
         node: String,
     },
+    /// Certificates or token.
+    #[error("aggregator: {0}")]
+    Credentials(#[from] CredentialError),
     /// Out of threads or descriptors.
     #[error("start: {0}")]
     Io(#[from] io::Error),
@@ -104,8 +108,7 @@ impl Forwarder {
         let stop = Arc::new(AtomicBool::new(false));
         let introduction =
             Introduction { node: config.node.clone(), cluster: config.cluster.clone() };
-        let connector =
-            Connector { address: config.aggregator.clone(), plaintext: config.plaintext };
+        let connector = Connector::new(config.aggregator.clone())?;
         let session =
             Session::new(introduction, connector, session_end, metrics.clone(), health.clone());
         let parts =
@@ -155,7 +158,7 @@ pub async fn run(
     tracing::info!(
         node = config.node,
         cluster = config.cluster,
-        aggregator = config.aggregator,
+        aggregator = config.aggregator.addresses.join(", "),
         pods_dir = ?config.pods_dir,
         "starting"
     );

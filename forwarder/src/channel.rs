@@ -20,7 +20,7 @@ pub enum Outbound {
     Batch(wire::Batch),
     /// Sent when a stream is up.
     Gap(wire::Gap),
-    /// Sent when a stream is up; only the newest matters.
+    /// Sent when a stream is up; of each file the newest matters.
     Status(wire::Status),
 }
 

@@ -6,8 +6,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::connect::{self, Target};
+use crate::credentials::{CredentialFiles, IdentityFiles, TlsFiles};
 use crate::discover::host::HostPattern;
 
 /// A log directory of Kubernetes.
@@ -40,10 +43,27 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAggregator {
-    /// `host:port`; a name may resolve to several addresses.
+    /// `host:port`, or several with commas between; each name may resolve to several addresses.
     address: String,
     /// Allows log lines to cross a network unencrypted. Default: false; loopback is always allowed.
     plaintext: Option<bool>,
+    /// How connections are protected. Default: not at all.
+    tls: Option<RawTls>,
+    /// A file with the token that aggregators ask for.
+    token: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    /// A PEM file: who signs aggregators' certificates. Nobody else is trusted.
+    ca: Option<PathBuf>,
+    /// A PEM file: this node's certificate, where aggregators ask for one.
+    certificate: Option<PathBuf>,
+    /// A PEM file: its private key.
+    key: Option<PathBuf>,
+    /// The name in aggregators' certificates. Default: the host of the address.
+    server_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,10 +91,8 @@ pub struct Config {
     pub node: String,
     /// Where the checkpoint is kept.
     pub data_dir: PathBuf,
-    /// `host:port` of the aggregator.
-    pub aggregator: String,
-    /// Whether addresses that are not loopback may be reached without TLS.
-    pub plaintext: bool,
+    /// Where aggregators are, and how they are reached.
+    pub aggregator: Target,
     /// The kubelet's log directory; None when container logs are off.
     pub pods_dir: Option<PathBuf>,
     /// Log files of the host.
@@ -94,6 +112,9 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A key, and what is wrong with it.
+type Wrong = (&'static str, String);
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -133,12 +154,8 @@ impl Config {
 }
 
 impl RawConfig {
-    fn checked(self, environment: Environment<'_>) -> Result<Config, (&'static str, String)> {
-        let address = environment("NARU_AGGREGATOR_ADDRESS").unwrap_or(self.aggregator.address);
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() {
-            return Err(("address", format!("{address:?} is not host:port")));
-        }
+    fn checked(self, environment: Environment<'_>) -> Result<Config, Wrong> {
+        let aggregator = self.aggregator.checked(environment)?;
         let pods_dir = self.containers.and_then(|containers| containers.path);
         let pods_dir = pods_dir.unwrap_or_else(|| PODS_PATH.into());
         if !pods_dir.as_os_str().is_empty() && !pods_dir.is_absolute() {
@@ -151,8 +168,7 @@ impl RawConfig {
             cluster: cluster.unwrap_or_else(|| "default".to_owned()),
             node: self.node.unwrap_or_else(|| default_node(environment)),
             data_dir: data_dir.unwrap_or_else(|| DATA_DIR.into()),
-            aggregator: address,
-            plaintext: self.aggregator.plaintext.unwrap_or(false),
+            aggregator,
             pods_dir: Some(pods_dir).filter(|path| !path.as_os_str().is_empty()),
             files: self
                 .files
@@ -175,8 +191,54 @@ impl RawConfig {
     }
 }
 
+impl RawAggregator {
+    fn checked(self, environment: Environment<'_>) -> Result<Target, Wrong> {
+        let address = environment("NARU_AGGREGATOR_ADDRESS").unwrap_or(self.address);
+        let addresses: Vec<String> = address.split(',').map(|one| one.trim().to_owned()).collect();
+        for one in &addresses {
+            let port = one.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() || connect::host_of(one).is_empty() {
+                return Err(("address", format!("{one:?} is not host:port")));
+            }
+        }
+        let (tls, server_name) = self.tls.map(RawTls::checked).transpose()?.unzip();
+        let server_name = server_name.flatten();
+        if tls.is_some() && server_name.is_none() {
+            for host in addresses.iter().map(|one| connect::host_of(one)) {
+                // No certificate could be for it.
+                ServerName::try_from(host.as_str())
+                    .map_err(|error| ("address", format!("{host:?}: {error}")))?;
+            }
+        }
+        let credentials = CredentialFiles { tls, token: self.token };
+        credentials.read().map_err(|error| (error.key, error.to_string()))?;
+        let plaintext = self.plaintext.unwrap_or(false);
+        Ok(Target { addresses, plaintext, server_name, credentials })
+    }
+}
+
+impl RawTls {
+    fn checked(self) -> Result<(TlsFiles, Option<ServerName<'static>>), Wrong> {
+        let Some(ca) = self.ca else {
+            let reason = "needs ca: only what it signed is trusted, not the system's CAs";
+            return Err(("tls", reason.to_owned()));
+        };
+        let identity = match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => Some(IdentityFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(("certificate", "needs key".to_owned())),
+            (None, Some(_)) => return Err(("key", "needs certificate".to_owned())),
+        };
+        let server_name = self.server_name.map(|name| {
+            ServerName::try_from(name.clone())
+                .map_err(|error| ("server_name", format!("{name:?}: {error}")))
+        });
+        Ok((TlsFiles { ca, identity }, server_name.transpose()?))
+    }
+}
+
 impl RawFiles {
-    fn checked(self) -> Result<HostPattern, (&'static str, String)> {
+    fn checked(self) -> Result<HostPattern, Wrong> {
         if self.name.is_empty() {
             return Err(("name", "is empty".to_owned()));
         }
@@ -243,77 +305,4 @@ fn first_sentence(reason: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(name: &str) -> Option<String> {
-        (name == "NODE_NAME").then(|| "node-7".to_owned())
-    }
-
-    fn check(text: &str, expected: Result<(), &[&str]>) {
-        match (Config::parse("f.yaml", text, &environment), expected) {
-            (Ok(_), Ok(())) => {}
-            (Err(error), Err(parts)) => {
-                let error = error.to_string();
-                assert!(!error.contains('\n'), "{error}");
-                for part in parts {
-                    assert!(error.contains(part), "{error:?} does not contain {part:?}");
-                }
-            }
-            (found, _) => panic!("{text:?}: {found:?}"),
-        }
-    }
-
-    #[test]
-    fn errors_name_file_line_and_key() {
-        check("aggregator: {address: localhost:7443}\n", Ok(()));
-        check(
-            "aggregator:\n  address: localhost:7443\nclustre: a\n",
-            Err(&["f.yaml:3:", "clustre"]),
-        );
-        check("aggregator:\n  adress: localhost:7443\n", Err(&["f.yaml:2:", "adress"]));
-        check("cluster: a\n", Err(&["f.yaml:1:", "aggregator"]));
-        check("aggregator: {address: a:1}\nfiles: 3\n", Err(&["f.yaml:2:"]));
-        check("aggregator: {address: a:1}\nhttp: here\n", Err(&["f.yaml:2:", "http"]));
-        check("aggregator:\n  address: nowhere\n", Err(&["f.yaml:2:", "address", "nowhere"]));
-        check("aggregator: {address: \"${NOPE}\"}\n", Err(&["f.yaml:1:", "NOPE"]));
-        check("\naggregator: {address: a:1}\ndata_dir: x\n", Err(&["f.yaml:3:", "data_dir"]));
-        check("aggregator: {address: a:1\n", Err(&["f.yaml:"]));
-        let files = "aggregator: {address: a:1}\nfiles:\n  - {name: k, path: /var/[}\n";
-        check(files, Err(&["f.yaml:3:"]));
-        check(
-            "aggregator: {address: a:1}\nfiles:\n  - name: k\n    path: v\n",
-            Err(&["f.yaml:4:", "path"]),
-        );
-    }
-
-    #[test]
-    fn the_documented_example_is_valid() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/forwarder.yaml");
-        let config = Config::load(&path, &environment).unwrap();
-        assert_eq!(config.files.len(), 1);
-        // What is commented out is the default.
-        let text = std::fs::read_to_string(&path).unwrap();
-        let uncommented: String = text
-            .lines()
-            .map(|line| line.strip_prefix("# ").filter(|l| l.contains(':')).unwrap_or(line))
-            .filter(|line| !line.trim_start().starts_with('#') || !line.contains(": "))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        for default in ["data_dir: /var/lib/naru-forwarder", "http: 127.0.0.1:7481"] {
-            assert!(uncommented.contains(default), "{uncommented}");
-        }
-        assert_eq!(config.data_dir, Path::new(DATA_DIR));
-        assert_eq!(config.http.unwrap().to_string(), HTTP);
-    }
-
-    #[test]
-    fn the_environment_fills_in() {
-        let text = "aggregator: {address: \"${NODE_NAME}:7443\"}\ncluster: a$$b\n";
-        let config = Config::parse("f", text, &environment).unwrap();
-        assert_eq!(config.aggregator, "node-7:7443");
-        assert_eq!(config.cluster, "a$b");
-        assert_eq!(config.node, "node-7");
-        assert_eq!(config.pods_dir.as_deref(), Some(Path::new(PODS_PATH)));
-    }
-}
+mod tests;

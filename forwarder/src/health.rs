@@ -35,6 +35,7 @@ struct State {
     connected: Option<SocketAddr>,
     reason: String,
     unsaved: Option<String>,
+    credentials: Option<String>,
 }
 
 impl Health {
@@ -56,6 +57,14 @@ impl Health {
         self.lock().unsaved = unsaved;
     }
 
+    /// What was wrong with certificates or token at the last connection, None if nothing; true when that is news.
+    pub fn credentials(&self, trouble: Option<String>) -> bool {
+        let mut state = self.lock();
+        let news = state.credentials != trouble;
+        state.credentials = trouble;
+        news
+    }
+
     /// No stream is up.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
@@ -69,11 +78,12 @@ impl Health {
         if let Some(reason) = &state.unsaved {
             return Some(format!("the checkpoint is not saved: {reason}"));
         }
-        match state.connected {
+        let connection = match state.connected {
             Some(_) => None,
             None if state.reason.is_empty() => Some("not connected yet".to_owned()),
             None => Some(format!("no aggregator: {}", state.reason)),
-        }
+        };
+        connection.or_else(|| state.credentials.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

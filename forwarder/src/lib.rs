@@ -19,6 +19,7 @@ pub mod session;
 
 pub mod backoff;
 pub mod connect;
+pub mod credentials;
 
 pub mod checkpoint;
 

@@ -62,6 +62,10 @@ metrics! {
     refusals: Family<Reason, Counter> = ("refused_batches", None::<Unit>);
     /// Streams opened to aggregators.
     streams_opened: Counter = ("streams_opened", None::<Unit>);
+    /// Rounds over all of the aggregator's addresses in which none took a stream.
+    rounds_failed: Counter = ("connection_rounds_failed", None::<Unit>);
+    /// 1 while the certificates and the token in use are those that the files held at the last connection.
+    credentials_current: Gauge = ("credentials_current", None::<Unit>);
     /// Losses declared, by reason: bytes that were written and cannot be read any more.
     gaps: Family<Reason, Counter> = ("gaps", None::<Unit>);
     /// Files that cannot be read now.

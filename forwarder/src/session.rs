@@ -3,19 +3,15 @@
 //! A batch is kept until it is acknowledged and sent again on the next stream if it was not; the aggregator's ids make
 //! that harmless. Nothing is ever given up here: the files still have it. The session holds no file and no position.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use naru_proto::wire::ingest_client::IngestClient;
 use naru_proto::wire::{
-    self, ClientMessage, Hello, Refuse, RefuseReason, RetryWhere, ServerMessage, client_message,
+    self, ClientMessage, Refuse, RefuseReason, RetryWhere, ServerMessage, client_message,
     server_message,
 };
-use naru_proto::{limits, wire::Welcome};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
@@ -25,6 +21,11 @@ use crate::connect::Connector;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
+mod notices;
+mod open;
+
+use notices::Notices;
+
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any queue's commit; an aggregator that needs more is hung, or its node is gone.
 const ACK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,8 +33,6 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A batch that was refused for ever is tried again this often: an aggregator may be mended, the lines may not.
 const NEVER_RETRY: Duration = Duration::from_secs(60);
-/// A stream that lives for so long after a gap was sent has delivered it: longer than keepalive takes to notice.
-const GAP_DELIVERED: Duration = Duration::from_secs(40);
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// Messages handed to the transport and not yet taken by it.
@@ -57,10 +56,8 @@ pub struct Session {
     health: Health,
     /// Not yet acknowledged, by number.
     unacknowledged: BTreeMap<u64, Sent>,
-    /// Gaps and the newest status, for the next stream.
-    notices: VecDeque<client_message::Kind>,
-    /// Gaps sent on this stream, and when: one that breaks soon after may not have delivered them.
-    sent_gaps: VecDeque<(Instant, wire::Gap)>,
+    /// Declared losses, and how far files are.
+    notices: Notices,
     /// Batches, of all streams.
     acknowledged: u64,
     /// The tailing thread has nothing more.
@@ -111,8 +108,7 @@ impl Session {
             metrics,
             health,
             unacknowledged: BTreeMap::new(),
-            notices: VecDeque::new(),
-            sent_gaps: VecDeque::new(),
+            notices: Notices::default(),
             acknowledged: 0,
             closed: false,
         }
@@ -155,58 +151,6 @@ impl Session {
         }
     }
 
-    /// Connects, says Hello and waits for Welcome; None, with a WARN, when that fails.
-    async fn open(
-        &mut self,
-        avoid: Option<SocketAddr>,
-    ) -> Option<(Stream, Streaming<ServerMessage>, SocketAddr)> {
-        // Said once until the reason changes: an outage may last for hours.
-        let failed = |health: &Health, reason: String| {
-            if health.disconnected(reason.clone()) {
-                tracing::warn!(%reason, "no aggregator; log files are read on when there is one");
-            }
-        };
-        let (channel, address) = match self.connector.connect(avoid).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                failed(&self.health, sentence(&error));
-                return None;
-            }
-        };
-        let (outgoing, messages) = mpsc::channel(TRANSPORT_QUEUE);
-        let hello = ClientMessage { kind: Some(client_message::Kind::Hello(self.hello())) };
-        outgoing.try_send(hello).ok()?;
-        let mut client =
-            IngestClient::new(channel).max_decoding_message_size(limits::MESSAGE_MAX_BYTES);
-        match timeout(WELCOME_TIMEOUT, welcomed(&mut client, messages)).await {
-            Ok(Ok((welcome, inbound))) => {
-                tracing::info!(%address, "connected");
-                self.metrics.streams_opened.inc();
-                self.health.connected(address);
-                let credit = welcome.credit_batches;
-                Some((Stream { outgoing, credit, draining: None }, inbound, address))
-            }
-            Ok(Err(status)) => {
-                failed(&self.health, format!("{address} answers: {}", status.message()));
-                None
-            }
-            Err(_) => {
-                failed(&self.health, format!("{address} does not answer"));
-                None
-            }
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        Hello {
-            node: self.introduction.node.clone(),
-            cluster: self.introduction.cluster.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Vec::new(),
-            limits: Some(limits::announced()),
-        }
-    }
-
     async fn serve(&mut self, mut stream: Stream, mut inbound: Streaming<ServerMessage>) -> Ended {
         loop {
             if self.closed && self.unacknowledged.is_empty() {
@@ -215,9 +159,11 @@ impl Session {
             if let Some(ended) = self.leave_if_due(&stream) {
                 return ended;
             }
-            let next = self.next_to_send(&stream);
-            let may_take = next.is_none() && !self.closed && stream.draining.is_none();
-            let deadline = self.next_deadline(&stream);
+            // One moment for both: what becomes ready between two of them would be neither sent nor waited for.
+            let now = Instant::now();
+            let next = self.next_to_send(&stream, now);
+            let deadline = self.next_deadline(&stream, now);
+            let may_take = next.is_none() && self.may_take() && stream.draining.is_none();
             let outgoing = stream.outgoing.clone();
             // Every arm may be dropped at its await: a message is taken from its channel or it is not.
             tokio::select! {
@@ -230,8 +176,9 @@ impl Session {
                     Ok(Some(ServerMessage { kind: None })) => {}
                     Ok(None) => return Ended::Reopen(Duration::ZERO),
                     Err(status) => {
-                        tracing::warn!(reason = status.message(), "the stream broke");
-                        self.health.disconnected(format!("the stream broke: {}", status.message()));
+                        let reason = open::said(&status);
+                        tracing::warn!(reason, "the stream broke");
+                        self.health.disconnected(format!("the stream broke: {reason}"));
                         return Ended::Broken;
                     }
                 },
@@ -251,24 +198,24 @@ impl Session {
                 let sent = Sent { batch, ever: false, outstanding_since: None, not_before: None };
                 self.unacknowledged.insert(sent.batch.number, sent);
             }
-            Some(Outbound::Gap(gap)) => self.notices.push_back(client_message::Kind::Gap(gap)),
-            Some(Outbound::Status(status)) => {
-                self.notices.retain(|kind| !matches!(kind, client_message::Kind::Status(_)));
-                self.notices.push_back(client_message::Kind::Status(status));
-            }
+            Some(Outbound::Gap(gap)) => self.notices.push_gap(gap),
+            Some(Outbound::Status(status)) => self.notices.push_status(status),
             None => self.closed = true,
         }
     }
 
+    fn may_take(&self) -> bool {
+        !self.closed && !self.notices.is_full()
+    }
+
     /// What goes out next: a notice (0) or the oldest batch that may.
-    fn next_to_send(&self, stream: &Stream) -> Option<u64> {
+    fn next_to_send(&self, stream: &Stream, now: Instant) -> Option<u64> {
         if stream.draining.is_some() {
             return None;
         }
         if !self.notices.is_empty() {
             return Some(0);
         }
-        let now = Instant::now();
         let ready = |sent: &Sent| {
             sent.outstanding_since.is_none() && sent.not_before.is_none_or(|at| at <= now)
         };
@@ -280,13 +227,7 @@ impl Session {
 
     fn sending(&mut self, stream: &mut Stream, number: u64) -> ClientMessage {
         if number == 0 {
-            let kind = self.notices.pop_front();
-            if let Some(client_message::Kind::Gap(gap)) = &kind {
-                let now = Instant::now();
-                self.sent_gaps.retain(|(at, _)| now - *at < GAP_DELIVERED);
-                self.sent_gaps.push_back((now, gap.clone()));
-            }
-            return ClientMessage { kind };
+            return ClientMessage { kind: self.notices.next(Instant::now()) };
         }
         let kind = self.unacknowledged.get_mut(&number).map(|sent| {
             stream.credit -= 1;
@@ -395,11 +336,11 @@ impl Session {
         None
     }
 
-    fn next_deadline(&self, stream: &Stream) -> Instant {
+    /// When to look again although nothing has come.
+    fn next_deadline(&self, stream: &Stream, now: Instant) -> Instant {
         let of_batches = self.unacknowledged.values().filter_map(|sent| {
             sent.outstanding_since.map(|since| since + ACK_TIMEOUT).or(sent.not_before)
         });
-        let now = Instant::now();
         of_batches
             .chain(stream.draining.map(|(until, _)| until))
             .filter(|at| *at > now)
@@ -413,11 +354,7 @@ impl Session {
             sent.outstanding_since = None;
             sent.not_before = None;
         }
-        while let Some((at, gap)) = self.sent_gaps.pop_back() {
-            if at.elapsed() < GAP_DELIVERED {
-                self.notices.push_front(client_message::Kind::Gap(gap));
-            }
-        }
+        self.notices.stream_ended(Instant::now());
     }
 
     /// Waits; true when there is nothing left to do.
@@ -428,38 +365,13 @@ impl Session {
             if self.closed && self.unacknowledged.is_empty() {
                 return true;
             }
-            let may_take = !self.closed && self.unacknowledged.is_empty();
+            let may_take = self.may_take() && self.unacknowledged.is_empty();
             tokio::select! {
                 () = &mut deadline => return false,
                 outbound = self.end.outbound.recv(), if may_take => self.take(outbound),
             }
         }
     }
-}
-
-async fn welcomed(
-    client: &mut IngestClient<tonic::transport::Channel>,
-    messages: mpsc::Receiver<ClientMessage>,
-) -> Result<(Welcome, Streaming<ServerMessage>), tonic::Status> {
-    let mut inbound = client.ship(ReceiverStream::new(messages)).await?.into_inner();
-    match inbound.message().await? {
-        Some(ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) }) => {
-            Ok((welcome, inbound))
-        }
-        _ => Err(tonic::Status::failed_precondition("no Welcome; is this an aggregator?")),
-    }
-}
-
-/// An error and its causes in one line.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

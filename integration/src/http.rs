@@ -1,6 +1,7 @@
 //! One request at a time, blocking: what the stories ask the programs and servers.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
 
 use crate::eventually::PATIENCE;
@@ -40,18 +42,29 @@ pub fn send(
 ) -> Result<Response, Failure> {
     request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let exchange = async {
-        let stream = TcpStream::connect(address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        drop(sender);
-        connection.await??;
-        Ok(Response { status, body })
-    };
-    runtime.block_on(async { tokio::time::timeout(patience, exchange).await? })
+    let exchanged = async { exchange(TcpStream::connect(address).await?, request).await };
+    runtime.block_on(async { tokio::time::timeout(patience, exchanged).await? })
+}
+
+/// The same as [`get`] over a Unix socket.
+pub fn get_at_socket(socket: &Path, path_and_query: &str) -> Result<Response, Failure> {
+    let request = Request::get(path_and_query).header(HOST, "localhost").body(Full::default())?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { exchange(UnixStream::connect(socket).await?, request).await })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Response, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    drop(sender);
+    connection.await??;
+    Ok(Response { status, body })
 }
 
 /// `path?name=value&…`, encoded.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::eventually::eventually;
 use crate::export::{self, Document};
+use crate::http;
 use crate::ledger::{Again, Verdict};
 use crate::node::{NODE_NAME, Node, Zone};
 use crate::process::Process;
@@ -81,13 +82,19 @@ impl Rig {
     /// `naru-forwarder run` on the node's pods.
     #[must_use]
     pub fn forwarder(&mut self, aggregator: SocketAddr) -> Process {
+        self.forwarder_with(&format!("address: {aggregator}"))
+    }
+
+    /// The same with these keys of `aggregator`, in YAML's short form.
+    #[must_use]
+    pub fn forwarder_with(&mut self, aggregator: &str) -> Process {
         let config = self.path("forwarder.yaml");
         let text = format!(
             "cluster: {CLUSTER}\n\
              node: {NODE_NAME}\n\
              data_dir: {}\n\
              http: 127.0.0.1:0\n\
-             aggregator:\n  address: {aggregator}\n\
+             aggregator: {{{aggregator}}}\n\
              containers:\n  path: {}\n",
             self.forwarder_data().display(),
             self.node.pods().display(),
@@ -102,6 +109,16 @@ impl Rig {
     #[must_use]
     pub fn forwarder_data(&self) -> PathBuf {
         self.path("forwarder-data")
+    }
+
+    /// What the running forwarder answers over the socket in its data directory: status and text.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn ask_forwarder(&self, path: &str) -> Result<(u16, String), String> {
+        let answer = http::get_at_socket(&self.forwarder_data().join("forwarder.sock"), path);
+        let answer = answer.map_err(|failure| failure.to_string())?;
+        Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
     }
 
     /// Starts a program as this node.

@@ -45,8 +45,9 @@ pub struct Sink {
     _runtime: Runtime,
 }
 
+/// What was received.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     keep: Keep,
     records: AtomicU64,
     raw_bytes: AtomicU64,
@@ -80,13 +81,7 @@ impl Sink {
     /// Listens on a free port of the loopback.
     #[must_use]
     pub fn start(keep: Keep) -> Self {
-        let state = Arc::new(State {
-            keep,
-            records: AtomicU64::new(0),
-            raw_bytes: AtomicU64::new(0),
-            wire_bytes: AtomicU64::new(0),
-            documents: Mutex::default(),
-        });
+        let state = Arc::new(State::new(keep));
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let service = IngestServer::new(Service(Arc::clone(&state)))
@@ -117,13 +112,13 @@ impl Sink {
     /// How many different documents there are.
     #[must_use]
     pub fn document_count(&self) -> usize {
-        self.state.documents.lock().unwrap().by_id.len()
+        self.state.document_count()
     }
 
     /// The documents.
     #[must_use]
     pub fn documents(&self) -> Vec<Indexed> {
-        self.state.documents.lock().unwrap().by_id.values().cloned().collect()
+        self.state.documents()
     }
 }
 
@@ -199,7 +194,30 @@ async fn answer(answers: &Answers, kind: server_message::Kind) -> Result<(), Sta
 }
 
 impl State {
-    fn take(&self, batch: &wire::Batch, node: &str, key: ClusterKey) -> Result<(), Status> {
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self {
+            keep,
+            records: AtomicU64::new(0),
+            raw_bytes: AtomicU64::new(0),
+            wire_bytes: AtomicU64::new(0),
+            documents: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn document_count(&self) -> usize {
+        self.documents.lock().unwrap().by_id.len()
+    }
+
+    pub(crate) fn documents(&self) -> Vec<Indexed> {
+        self.documents.lock().unwrap().by_id.values().cloned().collect()
+    }
+
+    pub(crate) fn take(
+        &self,
+        batch: &wire::Batch,
+        node: &str,
+        key: ClusterKey,
+    ) -> Result<(), Status> {
         if self.keep == Keep::Documents {
             let context = &mut DCtx::create();
             batch::check(context, batch, node, |_| true)

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub(super) credit_free: Gauge,
     pub(super) streams_opened: Counter,
     streams_broken: Family<Reason, Counter>,
+    clients_refused: Family<Reason, Counter>,
+    pub(super) security_files_current: Gauge,
     pub(super) batches_received: Counter,
     pub(super) batches_acknowledged: Counter,
     batches_refused: Family<Reason, Counter>,
@@ -46,6 +48,8 @@ impl Default for Metrics {
             credit_free: Gauge::default(),
             streams_opened: Counter::default(),
             streams_broken: Family::default(),
+            clients_refused: Family::default(),
+            security_files_current: Gauge::default(),
             batches_received: Counter::default(),
             batches_acknowledged: Counter::default(),
             batches_refused: Family::default(),
@@ -67,6 +71,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let m = metrics.clone();
+        m.register_doors(registry);
         let r = registry;
         r.register("naru_aggregator_streams", "Forwarders' streams that are open", m.streams);
         r.register(
@@ -131,8 +136,26 @@ impl Metrics {
         metrics
     }
 
+    /// Who is let in.
+    fn register_doors(&self, registry: &mut Registry) {
+        registry.register(
+            "naru_aggregator_clients_refused",
+            "Clients that were not let in, by reason: token, certificate, node, handshake",
+            self.clients_refused.clone(),
+        );
+        registry.register(
+            "naru_aggregator_security_files_current",
+            "1 while the certificate, key, CA and token files on the disk are those in use",
+            self.security_files_current.clone(),
+        );
+    }
+
     pub(super) fn stream_broken(&self, reason: &'static str) {
         self.streams_broken.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(super) fn client_refused(&self, reason: &'static str) {
+        self.clients_refused.get_or_create(&Reason { reason }).inc();
     }
 
     pub(super) fn batch_refused(&self, reason: RefuseReason) {
@@ -146,6 +169,11 @@ impl Metrics {
     #[cfg(test)]
     pub(super) fn refused(&self, reason: RefuseReason) -> u64 {
         self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients_refused(&self, reason: &'static str) -> u64 {
+        self.clients_refused.get_or_create(&Reason { reason }).get()
     }
 
     #[cfg(test)]

@@ -4,39 +4,48 @@
 //! batch before it is handed on; and a batch is acknowledged only when whoever took the [`Intake`] says that it is
 //! durable. Nothing is stored here.
 //!
-//! Not here yet: TLS and the authentication of nodes. A client is the node that its Hello names, so listen on loopback
-//! or behind something that authenticates.
+//! Who may open one: [`accept`] takes connections through TLS, [`authenticate`] decides, by what [`security`] reads from
+//! files and [`keyring`] keeps fresh; [`refusals`] counts who was sent away.
 
+mod accept;
 mod admission;
 mod authenticate;
 mod check;
 mod gaps;
+mod keyring;
 pub mod metrics;
+mod refusals;
 pub mod security;
 mod session;
 mod stream;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use naru_proto::limits::{BATCH_COMPRESSED_MAX_BYTES, MESSAGE_MAX_BYTES};
 use naru_proto::wire::{self, ingest_server};
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Error, Server};
+use tonic::transport::{self, Server};
 use tonic::{Request, Response, Status, Streaming};
 
 pub use gaps::Gap;
 pub use metrics::Metrics;
 pub use security::{Authentication, Security, SecurityError, TlsFiles};
 
+use accept::{Acceptor, Peer};
 use admission::Admission;
+use authenticate::{Denied, Nodes};
 use check::Checker;
 use gaps::Gaps;
+use keyring::Keyring;
+use refusals::Refusals;
 
 /// Compressed batches in memory, all streams together.
 const POOL_BYTES: usize = 64 << 20;
@@ -55,6 +64,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Answers that wait for a slow client: more than it can have batches in flight.
 const ANSWERS_MAX: usize = 32;
+/// Connections that are through their handshake and not yet served.
+const CONNECTIONS_WAITING: usize = 16;
 /// How often idle credit is looked for.
 const LEND_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -132,6 +143,20 @@ pub struct Service {
     shared: Arc<Shared>,
 }
 
+/// Why nothing is served any more.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// A file is not what it should be, or the address needs more than is demanded of clients.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// The listener is none.
+    #[error("the listener's address: {0}")]
+    Listener(#[from] io::Error),
+    /// Serving failed.
+    #[error("serve: {0}")]
+    Transport(#[from] transport::Error),
+}
+
 /// What all streams share.
 struct Shared {
     config: IngestConfig,
@@ -139,6 +164,8 @@ struct Shared {
     admission: Arc<Admission>,
     checker: Checker,
     gaps: Gaps,
+    keyring: Arc<Keyring>,
+    refusals: Arc<Refusals>,
     metrics: Metrics,
     stop: watch::Sender<bool>,
 }
@@ -153,6 +180,8 @@ impl Service {
             admission: Arc::new(admission),
             checker: Checker::new(threads),
             gaps: Gaps::default(),
+            keyring: Arc::new(Keyring::new(config.security.clone(), metrics.clone())),
+            refusals: Arc::default(),
             stop: watch::Sender::new(false),
             config,
             sink,
@@ -172,14 +201,32 @@ impl Service {
         self.shared.gaps.recent()
     }
 
+    /// Why the certificates and tokens in use are not those in the files, in a sentence; None when they are.
+    #[must_use]
+    pub fn security_trouble(&self) -> Option<String> {
+        self.shared.keyring.trouble()
+    }
+
     /// Serves until `shutdown`, then drains; returns when every stream has ended.
     ///
     /// A stream ends when its batches are answered, so answer them before a deadline of your own.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; nothing was served but for the last one.
     pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ServeError> {
+        let keyring = Arc::clone(&self.shared.keyring);
+        keyring.security().allows(listener.local_addr()?)?;
+        keyring.open()?;
+        let acceptor = Arc::new(Acceptor {
+            keyring: Arc::clone(&keyring),
+            refusals: Arc::clone(&self.shared.refusals),
+            metrics: self.shared.metrics.clone(),
+        });
+        let (connections, incoming) = mpsc::channel(CONNECTIONS_WAITING);
         let (lender, stopper) = (self.clone(), self.clone());
         let server = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -187,19 +234,25 @@ impl Service {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES * 2)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            // No stream needs it for longer, and a certificate that is withdrawn opens none for longer.
+            .max_connection_age(self.shared.config.stream_age_max * 2)
             .add_service(
                 ingest_server::IngestServer::new(self).max_decoding_message_size(MESSAGE_MAX_BYTES),
             )
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                async move {
-                    shutdown.await;
-                    stopper.drain();
-                },
-            );
+            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
+                shutdown.await;
+                stopper.drain();
+            });
+        let accepting = async {
+            acceptor.run(listener, connections).await;
+            // The streams that are open are served to their end.
+            std::future::pending::<Infallible>().await
+        };
         tokio::select! {
-            served = server => served,
+            served = server => Ok(served?),
+            never = accepting => match never {},
             never = lender.lend_credit() => match never {},
+            never = keyring.keep() => match never {},
         }
     }
 
@@ -212,6 +265,35 @@ impl Service {
     }
 }
 
+/// A client that was let in, until its Hello says which node it is.
+struct Client {
+    peer: IpAddr,
+    nodes: Nodes,
+}
+
+impl Shared {
+    /// Decides by what came with the request and its connection.
+    fn let_in<T>(&self, request: &Request<T>) -> Result<Client, Status> {
+        let peer = request.extensions().get::<Peer>();
+        let (Some(demands), Some(peer)) = (self.keyring.demands(), peer) else {
+            return Err(Status::unavailable("not serving yet"));
+        };
+        let authorization = request.metadata().get("authorization");
+        let authorization = authorization.and_then(|value| value.to_str().ok());
+        let address = peer.address.ip();
+        match authenticate::decide(&demands.rule, authorization, peer.certified.as_deref()) {
+            Ok(nodes) => Ok(Client { peer: address, nodes }),
+            Err(denied) => Err(self.deny(address, &denied)),
+        }
+    }
+
+    /// Counts it; what the client is told.
+    fn deny(&self, peer: IpAddr, denied: &Denied) -> Status {
+        self.refusals.refused(peer, denied.label(), denied, &self.metrics);
+        denied.status()
+    }
+}
+
 #[tonic::async_trait]
 impl ingest_server::Ingest for Service {
     type ShipStream = ReceiverStream<Result<wire::ServerMessage, Status>>;
@@ -220,8 +302,10 @@ impl ingest_server::Ingest for Service {
         &self,
         request: Request<Streaming<wire::ClientMessage>>,
     ) -> Result<Response<Self::ShipStream>, Status> {
+        let client = self.shared.let_in(&request)?;
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
-        tokio::spawn(stream::run(Arc::clone(&self.shared), request.into_inner(), answers));
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(stream::run(shared, client, request.into_inner(), answers));
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 use super::admission::Seat;
 use super::check::Unchecked;
 use super::session::{Breach, Session, Step};
-use super::{Intake, IntakeResult, Shared, now};
+use super::{Client, Intake, IntakeResult, Shared, now};
 
 /// A client that does not take an answer for that long is gone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,11 +52,12 @@ impl From<Breach> for End {
 /// Serves one stream.
 pub(super) async fn run(
     shared: Arc<Shared>,
+    client: Client,
     inbound: Streaming<wire::ClientMessage>,
     answers: Answers,
 ) {
     shared.metrics.streams_opened.inc();
-    let status = match serve(&shared, inbound, &answers).await {
+    let status = match serve(&shared, &client, inbound, &answers).await {
         End::Done | End::Gone => return,
         End::Breach(breach) => {
             tracing::warn!(%breach, "end a stream whose client broke the protocol");
@@ -73,6 +74,7 @@ pub(super) async fn run(
 
 async fn serve(
     shared: &Arc<Shared>,
+    client: &Client,
     mut inbound: Streaming<wire::ClientMessage>,
     answers: &Answers,
 ) -> End {
@@ -88,6 +90,10 @@ async fn serve(
         Ok(_) => return Breach::NoHello.into(),
         Err(breach) => return breach.into(),
     };
+    // Frames of another node than this one are refused with their batch.
+    if let Err(denied) = client.nodes.allow(&hello.node) {
+        return End::Status(shared.deny(client.peer, &denied));
+    }
     let Some(seat) = shared.admission.open(now()) else {
         return End::Status(Status::unavailable("too many streams"));
     };

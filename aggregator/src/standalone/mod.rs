@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use naru_forwarder::app::Forwarder;
 use naru_forwarder::config::{Config as ForwarderConfig, default_node};
+use naru_forwarder::connect::Target;
 use naru_forwarder::discover::host::HostPattern;
 use prometheus_client::registry::Registry;
 
@@ -123,8 +124,7 @@ pub async fn run(
             cluster: CLUSTER.to_owned(),
             node: default_node(&|name| std::env::var(name).ok()),
             data_dir: data_dir.join("forwarder"),
-            aggregator: receiving_on.to_string(),
-            plaintext: false,
+            aggregator: Target::plain(receiving_on.to_string()),
             pods_dir: inputs.pods_dir.clone(),
             files: inputs.files.clone(),
             http: None,

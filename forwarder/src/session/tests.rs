@@ -1,12 +1,14 @@
 //! The session against an aggregator that the test plays, in memory. Time is paused: waiting costs none.
 
 use naru_proto::wire::ingest_server::{Ingest, IngestServer};
-use naru_proto::wire::{Ack, Credit, Drain, Gap};
+use naru_proto::wire::{Ack, Credit, Drain, Gap, Welcome};
 use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::channel::{self, TailEnd};
+use crate::connect::{Target, in_memory};
 
 /// One stream, as the test sees it.
 struct Opened {
@@ -40,15 +42,19 @@ struct Played {
 }
 
 fn play() -> Played {
+    play_to(Target::plain("127.0.0.1:1".into()))
+}
+
+fn play_to(target: Target) -> Played {
     let (offered, connections) = mpsc::channel(1);
-    crate::connect::in_memory::offer(offered);
+    in_memory::offer(offered);
     let (opened, streams) = mpsc::channel(1);
     let incoming = ReceiverStream::new(connections);
     let server = tonic::transport::Server::builder().add_service(IngestServer::new(Server(opened)));
     tokio::spawn(server.serve_with_incoming(incoming));
     let (tail, end) = channel::pair().unwrap();
     let introduction = Introduction { node: "n".into(), cluster: "c".into() };
-    let connector = Connector { address: "127.0.0.1:1".into(), plaintext: false };
+    let connector = Connector::new(target).unwrap();
     let session = Session::new(introduction, connector, end, Metrics::default(), Health::default());
     Played { tail, streams, session: tokio::spawn(session.run()) }
 }
@@ -236,4 +242,147 @@ async fn a_declared_gap_survives_a_stream_that_breaks() {
     let again = tokio::time::timeout(Duration::from_secs(5), stream.hear()).await;
     assert!(again.is_err(), "a stream that lived on has delivered it");
     played.session.abort();
+}
+
+/// A moment must not pass between what is looked for and what is waited for: at every one, a batch that was refused is
+/// either sent or the moment at which it may be is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_waits_is_sent_when_it_is_due_and_not_seconds_later() {
+    let (_tail, end) = channel::pair().unwrap();
+    let introduction = Introduction { node: "n".into(), cluster: "c".into() };
+    let connector = Connector::new(Target::plain("127.0.0.1:1".into())).unwrap();
+    let (metrics, health) = (Metrics::default(), Health::default());
+    let mut session = Session::new(introduction, connector, end, metrics, health);
+    let (outgoing, _messages) = mpsc::channel(1);
+    let stream = Stream { outgoing, credit: 1, draining: None };
+    session.take(Some(batch(1)));
+    let due = Instant::now() + Duration::from_millis(100);
+    session.unacknowledged.get_mut(&1).unwrap().not_before = Some(due);
+    for step in 0..=200 {
+        let now = due - Duration::from_nanos(100) + Duration::from_nanos(step);
+        let sent = session.next_to_send(&stream, now).is_some();
+        let looks_again = session.next_deadline(&stream, now);
+        assert!(sent || looks_again == due, "{:?} later", looks_again - due);
+        assert_eq!(sent, now >= due);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_part_of_a_status_is_told_and_of_each_file_the_newest() {
+    // While no stream is up, they gather.
+    in_memory::down(&[address(1)]);
+    let mut played = play();
+    let status = |files: std::ops::Range<u32>, size| {
+        let file = |n: u32| wire::FileStatus {
+            file_id: n.to_be_bytes().to_vec().into(),
+            size,
+            ..wire::FileStatus::default()
+        };
+        Outbound::Status(wire::Status { files: files.map(file).collect() })
+    };
+    for part in [status(0..1000, 1), status(1000..2000, 1), status(2000..2500, 1), status(3..4, 2)]
+    {
+        played.tail.outbound.send(part).await.unwrap();
+    }
+    played.tail.outbound.reserve_many(2).await.unwrap();
+    in_memory::down(&[]);
+    let mut told = BTreeMap::new();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(0).await;
+    while told.len() < 2500 || told.values().sum::<u64>() < 2501 {
+        match tokio::time::timeout(Duration::from_secs(60), stream.hear()).await {
+            Ok(Some(client_message::Kind::Status(status))) => {
+                told.extend(status.files.into_iter().map(|file| (file.file_id, file.size)));
+            }
+            other => panic!("{} files are told of, then {other:?}", told.len()),
+        }
+    }
+    assert_eq!((told.len(), told[&3_u32.to_be_bytes()[..]]), (2500, 2));
+    played.session.abort();
+}
+
+fn three() -> Target {
+    let addresses = ["127.0.0.1:1", "127.0.0.2:1,127.0.0.3:1"];
+    let addresses = addresses.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+    Target { addresses, ..Target::plain(String::new()) }
+}
+
+fn address(n: u8) -> std::net::SocketAddr {
+    ([127, 0, 0, n], 1).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_tries_every_address_once_before_it_waits() {
+    in_memory::down(&[address(1), address(2)]);
+    let mut played = play_to(three());
+    let started = Instant::now();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(1).await;
+    assert_eq!(started.elapsed(), Duration::ZERO, "no backoff while there is another address");
+    let dialled = in_memory::dialled();
+    assert_eq!(dialled.last(), Some(&address(3)));
+    assert!(dialled.len() <= 3, "{dialled:?}");
+
+    in_memory::down(&[address(1), address(2), address(3)]);
+    drop(stream);
+    let mut rounds = Vec::new();
+    while rounds.len() < 30 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        rounds.extend(in_memory::dialled());
+    }
+    for round in rounds.chunks_exact(3) {
+        let mut once = round.to_vec();
+        once.sort();
+        assert_eq!(once, [address(1), address(2), address(3)], "{rounds:?}");
+    }
+    assert_eq!(rounds.first_chunk::<3>().unwrap()[2], address(3), "where it broke is tried last");
+    played.session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_a_stream_leads_elsewhere() {
+    #[derive(Debug, Clone, Copy)]
+    enum Ends {
+        Drain,
+        Elsewhere,
+        Silence,
+        Break,
+    }
+    for ends in [Ends::Drain, Ends::Elsewhere, Ends::Silence, Ends::Break] {
+        let mut played = play_to(three());
+        let mut stream = played.streams.recv().await.unwrap();
+        for number in 1..=20 {
+            stream.welcome(1).await;
+            let before = *in_memory::dialled().last().unwrap();
+            played.tail.outbound.send(batch(number)).await.unwrap();
+            let number = stream.batch().await;
+            match ends {
+                Ends::Drain => {
+                    stream.say(server_message::Kind::Drain(Drain { reconnect_ms: 1 })).await;
+                    stream.say(server_message::Kind::Ack(Ack { numbers: vec![number] })).await;
+                    assert_eq!(played.tail.acked.recv().await, Some(vec![number]));
+                }
+                Ends::Elsewhere => {
+                    let refuse = Refuse {
+                        number,
+                        reason: RefuseReason::Busy.into(),
+                        r#where: RetryWhere::Elsewhere.into(),
+                        ..Refuse::default()
+                    };
+                    stream.say(server_message::Kind::Refuse(refuse)).await;
+                }
+                Ends::Silence => {}
+                Ends::Break => {
+                    stream.outbound.send(Err(Status::unavailable("gone"))).await.unwrap();
+                }
+            }
+            let next = played.streams.recv().await.unwrap();
+            let after = in_memory::dialled();
+            assert_eq!(after.len(), 1, "{ends:?}: the first that is tried takes it");
+            assert_ne!(after, [before], "{ends:?}");
+            in_memory::redial(after);
+            stream = next;
+        }
+        played.session.abort();
+    }
 }

@@ -234,6 +234,10 @@ impl Tailer {
 
     /// Tells the aggregator of the files that changed.
     pub(super) fn send_status(&mut self) {
+        // What was noted as told has to be told: the next time says what has changed until then.
+        if self.notices.iter().any(|notice| matches!(notice, Outbound::Status(_))) {
+            return;
+        }
         let mut files = Vec::new();
         let mut told = HashMap::new();
         for source in self.sources.values() {
@@ -254,7 +258,6 @@ impl Tailer {
             }
         }
         self.told = told;
-        self.notices.retain(|notice| !matches!(notice, Outbound::Status(_)));
         for files in files.chunks(1000) {
             self.notices.push_back(Outbound::Status(wire::Status { files: files.to_vec() }));
         }

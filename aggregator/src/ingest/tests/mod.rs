@@ -1,6 +1,7 @@
 //! The service over real loopback sockets, with a client that does what it likes: the two ends.
 
 mod hostile;
+mod secured;
 mod streams;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ struct Server {
     service: Service,
     metrics: Metrics,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), Error>>,
+    served: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Server {
@@ -76,10 +77,19 @@ impl Client {
     async fn connect(address: SocketAddr) -> Self {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
         let channel = within(endpoint.unwrap().connect()).await.unwrap();
+        Self::over(channel, None).await.unwrap()
+    }
+
+    /// With a token where there is one.
+    async fn over(channel: transport::Channel, token: Option<&str>) -> Result<Self, Status> {
         let (to_server, messages) = mpsc::channel(64);
-        let mut client = IngestClient::new(channel);
-        let response = within(client.ship(ReceiverStream::new(messages))).await.unwrap();
-        Self { to_server, from_server: response.into_inner(), available: 0, drained: false }
+        let mut request = Request::new(ReceiverStream::new(messages));
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        let from_server = within(IngestClient::new(channel).ship(request)).await?.into_inner();
+        Ok(Self { to_server, from_server, available: 0, drained: false })
     }
 
     async fn open(address: SocketAddr, node: &str) -> Self {

@@ -15,6 +15,7 @@ use crate::channel::{self, Outbound, SessionEnd};
 use crate::checkpoint::{Binding, Checkpoint};
 use crate::clock;
 use crate::config::Config;
+use crate::connect::Target;
 use crate::discover::host::HostPattern;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -81,8 +82,7 @@ impl Node {
             cluster: "test".into(),
             node: "n".into(),
             data_dir: directory.join("state"),
-            aggregator: "127.0.0.1:1".into(),
-            plaintext: false,
+            aggregator: Target::plain("127.0.0.1:1".into()),
             pods_dir: Some(directory.join("pods")),
             files: self.files.clone(),
             http: None,

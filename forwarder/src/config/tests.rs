@@ -1,0 +1,118 @@
+//! What is wrong is named by file, line and key.
+
+use super::*;
+
+fn environment(name: &str) -> Option<String> {
+    (name == "NODE_NAME").then(|| "node-7".to_owned())
+}
+
+fn check(text: &str, expected: Result<(), &[&str]>) {
+    match (Config::parse("f.yaml", text, &environment), expected) {
+        (Ok(_), Ok(())) => {}
+        (Err(error), Err(parts)) => {
+            let error = error.to_string();
+            assert!(!error.contains('\n'), "{error}");
+            for part in parts {
+                assert!(error.contains(part), "{error:?} does not contain {part:?}");
+            }
+        }
+        (found, _) => panic!("{text:?}: {found:?}"),
+    }
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    check("aggregator: {address: localhost:7443}\n", Ok(()));
+    check("aggregator:\n  address: localhost:7443\nclustre: a\n", Err(&["f.yaml:3:", "clustre"]));
+    check("aggregator:\n  adress: localhost:7443\n", Err(&["f.yaml:2:", "adress"]));
+    check("cluster: a\n", Err(&["f.yaml:1:", "aggregator"]));
+    check("aggregator: {address: a:1}\nfiles: 3\n", Err(&["f.yaml:2:"]));
+    check("aggregator: {address: a:1}\nhttp: here\n", Err(&["f.yaml:2:", "http"]));
+    check("aggregator:\n  address: nowhere\n", Err(&["f.yaml:2:", "address", "nowhere"]));
+    check("aggregator: {address: \"${NOPE}\"}\n", Err(&["f.yaml:1:", "NOPE"]));
+    check("\naggregator: {address: a:1}\ndata_dir: x\n", Err(&["f.yaml:3:", "data_dir"]));
+    check("aggregator: {address: a:1\n", Err(&["f.yaml:"]));
+    let files = "aggregator: {address: a:1}\nfiles:\n  - {name: k, path: /var/[}\n";
+    check(files, Err(&["f.yaml:3:"]));
+    check(
+        "aggregator: {address: a:1}\nfiles:\n  - name: k\n    path: v\n",
+        Err(&["f.yaml:4:", "path"]),
+    );
+}
+
+#[test]
+fn the_documented_example_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/forwarder.yaml");
+    let config = Config::load(&path, &environment).unwrap();
+    assert_eq!(config.files.len(), 1);
+    // What is commented out is the default.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|l| l.contains(':')).unwrap_or(line))
+        .filter(|line| !line.trim_start().starts_with('#') || !line.contains(": "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for default in ["data_dir: /var/lib/naru-forwarder", "http: 127.0.0.1:7481"] {
+        assert!(uncommented.contains(default), "{uncommented}");
+    }
+    assert_eq!(config.data_dir, Path::new(DATA_DIR));
+    assert_eq!(config.http.unwrap().to_string(), HTTP);
+}
+
+#[test]
+fn the_environment_fills_in() {
+    let text = "aggregator: {address: \"${NODE_NAME}:7443\"}\ncluster: a$$b\n";
+    let config = Config::parse("f", text, &environment).unwrap();
+    assert_eq!(config.aggregator.addresses, ["node-7:7443"]);
+    assert_eq!(config.cluster, "a$b");
+    assert_eq!(config.node, "node-7");
+    assert_eq!(config.pods_dir.as_deref(), Some(Path::new(PODS_PATH)));
+}
+
+#[test]
+fn an_aggregator_is_reached_as_the_file_says() {
+    let target = |aggregator: &str| {
+        let text = format!("aggregator: {{{aggregator}}}\n");
+        Config::parse("f.yaml", &text, &environment).unwrap().aggregator
+    };
+    assert_eq!(target("address: a:1"), Target::plain("a:1".into()));
+    let several = target("address: \"a:1, 10.0.0.1:2,[::1]:3\", plaintext: true");
+    assert_eq!(several.addresses, ["a:1", "10.0.0.1:2", "[::1]:3"]);
+    assert!(several.plaintext);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    std::fs::write(path("pem"), certificate.pem()).unwrap();
+    std::fs::write(path("key"), key.serialize_pem()).unwrap();
+    std::fs::write(path("token"), "secret\n").unwrap();
+    let (pem, key, token) = (path("pem"), path("key"), path("token"));
+    let all = format!(
+        "address: a:1, token: {token}, \
+         tls: {{ca: {pem}, certificate: {pem}, key: {key}, server_name: b}}"
+    );
+    let found = target(&all);
+    assert_eq!(found.credentials.token, Some(token.clone().into()));
+    assert_eq!(found.server_name, Some(ServerName::try_from("b").unwrap()));
+    assert_eq!(found.credentials.tls.unwrap().identity.unwrap().key, Path::new(&key));
+
+    let wrong = |lines: &str, parts: &[&str]| {
+        check(&format!("aggregator:\n  address: a:1\n{lines}"), Err(parts));
+    };
+    wrong("  token: /nowhere\n", &["f.yaml:3: token: /nowhere: No such file"]);
+    wrong("  tls: {}\n", &["f.yaml:3: tls: needs ca", "not the system's"]);
+    wrong("  tls:\n    ca: /nowhere\n", &["f.yaml:4: ca: /nowhere: No such file"]);
+    wrong(&format!("  tls:\n    ca: {token}\n"), &["f.yaml:4: ca: ", "no readable certificate"]);
+    let tls = format!("  tls:\n    ca: {pem}\n");
+    wrong(&format!("{tls}    certificate: {pem}\n"), &["f.yaml:5: certificate: needs key"]);
+    wrong(&format!("{tls}    key: {key}\n"), &["f.yaml:5: key: needs certificate"]);
+    let pair = format!("{tls}    certificate: {pem}\n    key: {pem}\n");
+    wrong(&pair, &["f.yaml:6: key: ", "no readable private key"]);
+    wrong(&format!("{tls}    server_name: \"a b\"\n"), &["f.yaml:5: server_name: \"a b\""]);
+    wrong(&format!("{tls}    system: true\n"), &["f.yaml:5:", "system"]);
+    check("aggregator:\n  address: a:1,b\n", Err(&["f.yaml:2:", "\"b\" is not host:port"]));
+    check("aggregator:\n  address: :1\n", Err(&["f.yaml:2:", "\":1\" is not host:port"]));
+    check("aggregator:\n  address: \"a:1,\"\n", Err(&["f.yaml:2:", "is not host:port"]));
+}
