@@ -1,4 +1,4 @@
-//! Everything that was indexed, read back in the two ways that a user has.
+//! Everything that was indexed, read back from the program in the two ways that a user has.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -45,7 +45,8 @@ impl Document {
         }
     }
 
-    fn of_hit(mut hit: Value) -> Option<Self> {
+    /// One of `hits`, as Elasticsearch and the program answer them.
+    pub(crate) fn of_hit(mut hit: Value) -> Option<Self> {
         Some(Self {
             id: hit["_id"].as_str()?.to_owned(),
             index: hit["_index"].as_str()?.to_owned(),

@@ -1,15 +1,19 @@
-//! One GET at a time, blocking: what the stories ask the programs.
+//! One request at a time, blocking: what the stories ask the programs and servers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
 use tokio::runtime;
+
+use crate::eventually::PATIENCE;
 
 /// An answer.
 #[derive(Debug)]
@@ -25,21 +29,29 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Gets `path_and_query`.
 pub fn get(address: SocketAddr, path_and_query: &str) -> Result<Response, Failure> {
+    send(address, Request::get(path_and_query).body(Full::default())?, PATIENCE)
+}
+
+/// Sends a request on a connection of its own; an answer that is not complete within `patience` is a failure.
+pub fn send(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+    patience: Duration,
+) -> Result<Response, Failure> {
+    request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let exchange = async {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let request = Request::get(path_and_query)
-            .header(hyper::header::HOST, address.to_string())
-            .body(Empty::<Bytes>::new())?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
         drop(sender);
         connection.await??;
         Ok(Response { status, body })
-    })
+    };
+    runtime.block_on(async { tokio::time::timeout(patience, exchange).await? })
 }
 
 /// `path?name=value&…`, encoded.

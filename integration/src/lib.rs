@@ -3,13 +3,16 @@
 //! A story in `tests/` simulates a [`node`] whose containers write numbered lines into a [`ledger`], runs the real
 //! [`programs`] as a [`process`], does them harm with a [`fault`], waits with [`eventually`], reads back what was indexed
 //! with [`export`] and lets the ledger judge. [`quiet`] fails a story whose log has a WARN or ERROR that it did not
-//! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant; [`corpus`] writes what the
-//! benchmarks read, [`cpu`] weighs them.
+//! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant.
+//! [`elasticsearch`] starts the real servers, and [`bulk_sink`] stands in for one where it has to be faster or to behave
+//! worse than a real one can. [`corpus`] writes what the benchmarks read, [`cpu`] weighs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
+pub mod bulk_sink;
 pub mod corpus;
 pub mod cpu;
+pub mod elasticsearch;
 pub mod eventually;
 pub mod export;
 pub mod fault;

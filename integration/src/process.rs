@@ -31,10 +31,19 @@ impl Process {
     /// Starts it; what it prints goes to files in `directory`, named by `name`, which is new for each process.
     #[must_use]
     pub fn start(command: &mut Command, directory: &Path, name: &str) -> Self {
+        Self::spawn(command.stdin(Stdio::null()), directory, name)
+    }
+
+    /// The same with a stdin that ends when this process does, in whatever way: a program that reads it leaves no orphan.
+    #[must_use]
+    pub fn start_held(command: &mut Command, directory: &Path, name: &str) -> Self {
+        Self::spawn(command.stdin(Stdio::piped()), directory, name)
+    }
+
+    fn spawn(command: &mut Command, directory: &Path, name: &str) -> Self {
         let stdout = directory.join(format!("{name}.stdout"));
         let stderr = directory.join(format!("{name}.stderr"));
         let child = command
-            .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()
@@ -58,6 +67,12 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         read(&self.stderr)
+    }
+
+    /// The end of it.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&self.log())
     }
 
     /// The address in the first printed line that contains `words`, once it is there.
@@ -104,6 +119,11 @@ impl Process {
         self.ended_within(PATIENCE)
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end.
     pub fn ended_within(&mut self, patience: Duration) -> ExitStatus {
         eventually_within(patience, "it ends", || {
@@ -143,7 +163,7 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.stderr.display(), tail(&self.log()));
+            eprintln!("--- {}\n{}", self.stderr.display(), self.log_tail());
         }
     }
 }

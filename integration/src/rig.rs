@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::eventually::eventually;
-use crate::export;
+use crate::export::{self, Document};
 use crate::ledger::{Again, Verdict};
 use crate::node::{NODE_NAME, Node, Zone};
 use crate::process::Process;
@@ -126,8 +126,18 @@ impl Rig {
     #[must_use]
     pub fn judge(&self, address: SocketAddr, story: &str, again: Option<Again>) -> Verdict {
         let limit = self.node.ledger().written() * 2 + 1000;
-        let documents = export::by_command(address, limit, "*");
-        let verdict = self.node.ledger().judge(documents.iter().map(export::Document::indexed));
+        self.judge_documents(&export::by_command(address, limit, "*"), story, again)
+    }
+
+    /// The same of documents that were read back in another way.
+    #[must_use]
+    pub fn judge_documents(
+        &self,
+        documents: &[Document],
+        story: &str,
+        again: Option<Again>,
+    ) -> Verdict {
+        let verdict = self.node.ledger().judge(documents.iter().map(Document::indexed));
         verdict.print(story, again);
         verdict
     }

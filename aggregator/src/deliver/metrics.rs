@@ -3,6 +3,8 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::document::Tally;
@@ -19,6 +21,35 @@ pub struct Metrics {
     marked: Family<Mark, Counter>,
     /// Attempts that failed as a whole and are repeated.
     pub failures: Counter,
+    requests: Family<Code, Counter>,
+    pub(super) bulk_bytes: Counter,
+    pub(super) retried: Counter,
+    pub(super) held: Gauge,
+    pub(super) in_flight: Gauge,
+    pub(super) concurrency: Gauge,
+    pub(super) up: Gauge,
+    pub(super) seconds: Seconds,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: String,
+}
+
+/// How long a bulk takes to be answered.
+#[derive(Debug, Clone)]
+pub(super) struct Seconds(Histogram);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0]))
+    }
+}
+
+impl Seconds {
+    pub(super) fn observe(&self, seconds: f64) {
+        self.0.observe(seconds);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,9 +77,54 @@ impl Metrics {
             "Attempts to deliver that failed as a whole and are repeated",
             self.failures.clone(),
         );
+        self.register_bulks(registry);
         for outcome in ["indexed", "duplicate", "dead_letter"] {
             self.documents.get_or_create(&Outcome { outcome }).inc_by(0);
         }
+    }
+
+    fn register_bulks(&self, registry: &mut Registry) {
+        registry.register(
+            "bulk_requests",
+            "Bulks sent to Elasticsearch by the status of the answer; none, when there was no answer",
+            self.requests.clone(),
+        );
+        registry.register(
+            "bulk_bytes",
+            "Bytes of the bulks sent, before compression, also of those sent again",
+            self.bulk_bytes.clone(),
+        );
+        registry.register(
+            "retried_documents",
+            "Documents sent again because they had no outcome; more than once counts more than once",
+            self.retried.clone(),
+        );
+        registry.register(
+            "held_documents",
+            "Documents whose index takes nothing now: blocked, closed or not there",
+            self.held.clone(),
+        );
+        registry.register("bulks_in_flight", "Bulks being sent or pausing", self.in_flight.clone());
+        registry.register(
+            "bulks_in_flight_limit",
+            "Bulks that may be in flight: fewer after too much was asked, one after an outage",
+            self.concurrency.clone(),
+        );
+        registry.register(
+            "elasticsearch_up",
+            "1 when Elasticsearch took documents when it was last asked",
+            self.up.clone(),
+        );
+        registry.register(
+            "bulk_seconds",
+            "From sending a bulk to its answer",
+            self.seconds.0.clone(),
+        );
+    }
+
+    /// Counts a bulk by the status of its answer.
+    pub(super) fn request(&self, code: &str) {
+        self.requests.get_or_create(&Code { code: code.to_owned() }).inc();
     }
 
     /// Takes over what was built since the start.

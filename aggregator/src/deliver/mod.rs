@@ -1,10 +1,17 @@
-//! The delivery loop: entries of the queue become documents, documents go to the store, and an entry is completed when
+//! Delivery: entries of the queue become documents, documents go to their destination, and an entry is completed when
 //! each of its documents has an outcome that is durable.
 //!
-//! It runs on a thread of its own. When the store fails it gives the entries back and tries again, for ever, with a growing
-//! pause: the queue holds what waits. Nothing is dropped here; what the store can never take becomes a dead letter.
+//! It runs on a thread of its own. When the destination fails, entries stay or are given back, and it tries again, for ever,
+//! with growing pauses: the queue holds what waits. Nothing is dropped here; what can never be taken becomes a dead letter.
+//! This file is the loop to the embedded store; the one to Elasticsearch is in `to_elasticsearch` and `send`.
 
+mod budget;
+mod entry;
 mod metrics;
+mod outcome;
+mod pace;
+mod send;
+mod to_elasticsearch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +23,8 @@ use naru_proto::ids::ClusterKey;
 use zstd_safe::DCtx;
 
 use crate::document::{Builder, Document, Documents};
+use crate::elasticsearch::Settings;
+use crate::elasticsearch::client::Client;
 use crate::queue::{Lease, Letter, Letters, Reader, StoredBatch};
 use crate::store::{AddOutcome, Store};
 
@@ -34,6 +43,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub enum Destination {
     /// To the embedded store.
     Store(Arc<Store>),
+    /// To Elasticsearch or OpenSearch.
+    Elasticsearch(Box<Settings>, Client),
     /// They are built and forgotten: what the rest costs is measured so.
     Discard,
 }
@@ -53,6 +64,19 @@ impl Trouble {
 
     fn set(&self, reason: Option<String>) {
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Logs it too, when it is another than before.
+    fn tell(&self, reason: Option<String>) {
+        let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == reason {
+            return;
+        }
+        match &reason {
+            Some(reason) => tracing::warn!(reason, "delivery waits; the queue holds what comes"),
+            None => tracing::info!("delivery goes on"),
+        }
+        *known = reason;
     }
 }
 
@@ -117,8 +141,26 @@ impl Delivery {
         }
     }
 
-    /// Runs until `stop` is set and the queue is empty or `deadline` has passed after that.
-    pub fn run(mut self, stop: &AtomicBool, grace: Duration) {
+    /// Runs until `stop` is set and the queue is empty or `grace` has passed after that.
+    pub fn run(self, stop: &AtomicBool, grace: Duration) {
+        match self.destination {
+            Destination::Elasticsearch(settings, client) => {
+                let parts = to_elasticsearch::Parts {
+                    reader: self.reader,
+                    builder: self.builder,
+                    settings: *settings,
+                    client,
+                    letters: self.letters,
+                    metrics: self.metrics,
+                    trouble: self.trouble,
+                };
+                to_elasticsearch::run(parts, stop, grace);
+            }
+            Destination::Store(_) | Destination::Discard => self.run_here(stop, grace),
+        }
+    }
+
+    fn run_here(mut self, stop: &AtomicBool, grace: Duration) {
         let mut deadline = None;
         loop {
             if stop.load(Ordering::Acquire) {
@@ -160,7 +202,10 @@ impl Delivery {
                         self.take_frame(frame, stored)?;
                     }
                 }
-                Err(error) => self.bury_batch(stored, &error)?,
+                Err(error) => {
+                    bury_batch(&self.letters, stored, &error)?;
+                    self.counts.dead += u64::from(stored.records);
+                }
             }
         }
         self.open.push(lease);
@@ -209,30 +254,6 @@ impl Delivery {
         Ok(())
     }
 
-    /// A batch that was checked before it was acknowledged and cannot be read now: a fault of ours, kept whole.
-    fn bury_batch(
-        &mut self,
-        stored: &StoredBatch,
-        error: &batch::BatchError,
-    ) -> Result<(), DeliverError> {
-        tracing::error!(%error, node = stored.node, records = stored.records,
-            "a queued batch cannot be decoded; it is kept among the dead letters");
-        self.letters.append(&Letter {
-            record: stored.body.clone(),
-            node: stored.node.clone(),
-            file_id: [0; 12],
-            offset: 0,
-            index: String::new(),
-            document_id: String::new(),
-            reason: format!("a batch of {} records: {error}", stored.records),
-            attempts: 1,
-            first_ms: stored.received_ms,
-            last_ms: crate::clock::now_ms(),
-        })?;
-        self.counts.dead += u64::from(stored.records);
-        Ok(())
-    }
-
     /// Makes what was added durable and completes its entries.
     fn commit(&mut self) -> Result<(), DeliverError> {
         if let Destination::Store(store) = &self.destination {
@@ -264,6 +285,29 @@ impl Delivery {
             store.commit().ok();
         }
     }
+}
+
+/// A batch that was checked before it was acknowledged and cannot be read now: a fault of ours, kept whole.
+fn bury_batch(
+    letters: &Letters,
+    stored: &StoredBatch,
+    error: &batch::BatchError,
+) -> Result<(), crate::queue::LetterError> {
+    tracing::error!(%error, node = stored.node, records = stored.records,
+        "a queued batch cannot be decoded; it is kept among the dead letters");
+    letters.append(&Letter {
+        record: stored.body.clone(),
+        node: stored.node.clone(),
+        file_id: [0; 12],
+        offset: 0,
+        index: String::new(),
+        document_id: String::new(),
+        reason: format!("a batch of {} records: {error}", stored.records),
+        attempts: 1,
+        first_ms: stored.received_ms,
+        last_ms: crate::clock::now_ms(),
+    })?;
+    Ok(())
 }
 
 /// An error and its causes in one line.

@@ -51,14 +51,10 @@ pub enum HistogramFailure {
     TooManyBuckets(#[from] TooManyBuckets),
 }
 
-/// The pattern of all indices whose names a time format gives: `logstash-%Y.%m.%d` is `logstash-*`.
+/// The pattern of all indices whose names begin with the configured prefix.
 #[must_use]
-pub fn pattern_of(format: &str) -> String {
-    let Some((before, _)) = format.split_once('%') else {
-        return format.to_owned();
-    };
-    let after = format.rsplit('%').next().and_then(|rest| rest.split_at_checked(1));
-    format!("{before}*{}", after.map_or("", |(_, after)| after))
+pub fn pattern_of(prefix: &str) -> String {
+    format!("{prefix}-*")
 }
 
 impl Search {
@@ -297,19 +293,6 @@ fn named(failure: SearchFailure, query: &Query) -> SearchFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_format_of_names_is_a_pattern() {
-        for (format, pattern) in [
-            ("logstash-%Y.%m.%d", "logstash-*"),
-            ("logs-%Y-shop", "logs-*-shop"),
-            ("logs", "logs"),
-            ("%Y", "*"),
-            ("a%", "a*"),
-        ] {
-            assert_eq!(pattern_of(format), pattern);
-        }
-    }
 
     #[test]
     fn pieces_grow_to_what_fits() {

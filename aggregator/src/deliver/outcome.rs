@@ -1,0 +1,103 @@
+//! The answers to a bulk turned into outcomes: what is settled, what is dead, what goes again.
+
+use super::entry::Token;
+use crate::clock;
+use crate::elasticsearch::answer::ItemAnswer;
+use crate::elasticsearch::bulk::{Bulk, Item};
+use crate::elasticsearch::decide::{self, Verdict};
+use crate::queue::Letter;
+
+/// A document that will never be taken: to be settled once its letter is durable.
+pub(super) struct Refused {
+    pub(super) letter: Letter,
+    pub(super) token: Token,
+}
+
+impl Refused {
+    pub(super) fn new(item: Item<Token>, index: &str, reason: String) -> Self {
+        let now_ms = clock::now_ms();
+        let letter = Letter {
+            record: item.record,
+            node: item.token.node().to_owned(),
+            file_id: item.file.0,
+            offset: item.offset,
+            index: index.to_owned(),
+            document_id: item.id.as_str().to_owned(),
+            reason,
+            attempts: item.refusals + 1,
+            first_ms: now_ms,
+            last_ms: now_ms,
+        };
+        Self { letter, token: item.token }
+    }
+}
+
+/// A bulk after its answer. Tokens of what is indexed are settled.
+pub(super) struct Sorted {
+    pub(super) indexed: u64,
+    pub(super) duplicates: u64,
+    pub(super) dead: Vec<Refused>,
+    /// What has no outcome yet, repaired where that is the way.
+    pub(super) again: Bulk<Token>,
+    pub(super) overloaded: bool,
+    pub(super) failed: bool,
+    /// Why its index takes nothing.
+    pub(super) blocked: Option<String>,
+    pub(super) denied: Option<String>,
+    pub(super) missing: Option<String>,
+}
+
+/// `items` has one answer for each document.
+pub(super) fn sort_out(bulk: Bulk<Token>, items: &[ItemAnswer], index: &str) -> Sorted {
+    // A missing one would complete an entry whose document is nowhere.
+    assert_eq!(bulk.len(), items.len(), "the answers are not one a document");
+    let verdicts: Vec<Verdict> = items
+        .iter()
+        .enumerate()
+        .map(|(place, item)| match decide::item(item.status, item.error.as_ref()) {
+            Verdict::Unmappable if !bulk.is_repairable(place) => Verdict::Dead,
+            verdict => verdict,
+        })
+        .collect();
+    let mut sorted = Sorted {
+        indexed: 0,
+        duplicates: 0,
+        dead: Vec::new(),
+        again: Bulk::new(bulk.index()),
+        overloaded: false,
+        failed: false,
+        blocked: None,
+        denied: None,
+        missing: None,
+    };
+    let again = bulk.sift(|place, mut item| {
+        let answer = items.get(place)?;
+        let why = || answer.error.as_ref().map_or_else(String::new, ToString::to_string);
+        match verdicts.get(place)? {
+            Verdict::Indexed => {
+                sorted.indexed += 1;
+                item.token.settle();
+                return None;
+            }
+            Verdict::Duplicate => {
+                sorted.duplicates += 1;
+                item.token.settle();
+                return None;
+            }
+            Verdict::Dead => {
+                sorted.dead.push(Refused::new(item, index, format!("{} {}", answer.status, why())));
+                return None;
+            }
+            Verdict::Unmappable => item.refusals += 1,
+            Verdict::Overloaded => sorted.overloaded = true,
+            Verdict::Failed => sorted.failed = true,
+            Verdict::Blocked => sorted.blocked = Some(why()),
+            Verdict::Denied => sorted.denied = Some(why()),
+            Verdict::Missing => sorted.missing = Some(why()),
+        }
+        Some(item)
+    });
+    // Only those that were refused now and have not been repaired yet.
+    sorted.again = again.repaired(|item| item.refusals > 0 && !item.repaired);
+    sorted
+}

@@ -1,0 +1,508 @@
+//! Bulks to Elasticsearch: sends each until every document of it has its outcome.
+//!
+//! Async. A bulk keeps its place among those in flight through its pauses, so that a server that fails at once is not asked
+//! the more for it; only a bulk whose index takes nothing gives its place to the others. Nothing is given up here but what
+//! the server says it will never take, and that becomes a dead letter before it is settled.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use naru_proto::ids::IndexName;
+use tokio::sync::Notify;
+
+use super::budget::Share;
+use super::entry::Token;
+use super::outcome::{Refused, sort_out};
+use super::pace::{Admission, Pace, pause};
+use super::{Metrics, Trouble};
+use crate::elasticsearch::answer::{self, FILTER, ItemError};
+use crate::elasticsearch::bulk::Bulk;
+use crate::elasticsearch::client::{Answer, Body, Client, Method, RequestError};
+use crate::elasticsearch::decide::{self, RequestVerdict};
+use crate::elasticsearch::template::Server;
+use crate::elasticsearch::{Settings, index_name};
+use crate::queue::{Letter, Letters};
+
+/// Documents that a server gets first after it failed.
+const PROBE_DOCUMENTS: usize = 100;
+/// Longest pause of a bulk whose server answers.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest pause of one whose index takes nothing: a person must act, or the server's next look at its disks.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
+/// No server refuses a bulk of this size for its size.
+const CEILING_MIN_BYTES: usize = 64 << 10;
+
+/// A bulk and what it takes of the memory.
+pub(super) struct Load {
+    pub(super) bulk: Bulk<Token>,
+    pub(super) share: Share,
+}
+
+/// See the module.
+pub(super) struct Sender {
+    settings: Settings,
+    client: Client,
+    pace: Mutex<Pace>,
+    changed: Notify,
+    letters: Letters,
+    metrics: Metrics,
+    trouble: Trouble,
+    /// Bytes of a bulk that the server takes.
+    ceiling: AtomicUsize,
+    /// Bulks that were answered by item.
+    accepted: AtomicU64,
+    /// Indices that take nothing, and why.
+    held: Mutex<BTreeMap<IndexName, String>>,
+}
+
+/// A part of a bulk that was not settled, and what has happened to it.
+struct Part {
+    bulk: Bulk<Token>,
+    tries: u32,
+    /// Bulks accepted when it was first refused as malformed.
+    accepted_before: Option<u64>,
+}
+
+/// What comes after an attempt.
+enum Next {
+    Done,
+    /// Again after a pause, in its place.
+    Again(Part, Duration),
+    /// Again after a pause, and others meanwhile.
+    Hold(Part, Duration),
+    Halves(Part, Part),
+}
+
+impl Sender {
+    pub(super) fn new(
+        settings: Settings,
+        client: Client,
+        letters: Letters,
+        metrics: Metrics,
+        trouble: Trouble,
+    ) -> Self {
+        let pace = Mutex::new(Pace::new(settings.concurrency, Instant::now()));
+        let ceiling = AtomicUsize::new(settings.bulk_bytes);
+        Self {
+            settings,
+            client,
+            pace,
+            changed: Notify::new(),
+            letters,
+            metrics,
+            trouble,
+            ceiling,
+            accepted: AtomicU64::new(0),
+            held: Mutex::default(),
+        }
+    }
+
+    /// A bulk is full at so many bytes.
+    pub(super) fn ceiling(&self) -> usize {
+        self.ceiling.load(Relaxed)
+    }
+
+    /// Delivers a bulk. It ends when each document is settled; dropped before, the rest goes back to the queue.
+    pub(super) async fn deliver(&self, load: Load) {
+        let Load { bulk, share } = load;
+        self.begin().await;
+        let mut parts = vec![Part { bulk, tries: 0, accepted_before: None }];
+        while let Some(part) = parts.pop() {
+            match self.attempt(part).await {
+                Next::Done => {}
+                Next::Again(part, pause) => {
+                    self.metrics.retried.inc_by(part.bulk.len() as u64);
+                    tokio::time::sleep(pause).await;
+                    parts.push(part);
+                }
+                Next::Hold(part, pause) => {
+                    self.metrics.held.inc_by(part.bulk.len() as i64);
+                    self.end();
+                    tokio::time::sleep(pause).await;
+                    self.begin().await;
+                    self.metrics.held.dec_by(part.bulk.len() as i64);
+                    parts.push(part);
+                }
+                Next::Halves(first, second) => parts.extend([second, first]),
+            }
+        }
+        self.end();
+        drop(share);
+    }
+
+    async fn begin(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.paced(|pace| pace.begin()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn end(&self) {
+        self.paced(Pace::end);
+    }
+
+    /// Changes the pace, and wakes who waits for that.
+    fn paced<T>(&self, change: impl FnOnce(&mut Pace) -> T) -> T {
+        let mut pace = lock(&self.pace);
+        let changed = change(&mut pace);
+        self.metrics.in_flight.set(pace.in_flight() as i64);
+        self.metrics.concurrency.set(pace.limit() as i64);
+        self.metrics.up.set(i64::from(pace.is_closed()));
+        drop(pace);
+        self.changed.notify_waiters();
+        changed
+    }
+
+    async fn attempt(&self, mut part: Part) -> Next {
+        if let Some(rest) = self.admitted(&mut part).await {
+            return Next::Halves(part, rest);
+        }
+        let sent = Instant::now();
+        let answer = self.send(&mut part.bulk).await;
+        self.metrics.seconds.observe(sent.elapsed().as_secs_f64());
+        part.tries += 1;
+        match answer {
+            Ok(answer) => self.judge(part, &answer).await,
+            Err(error) => {
+                self.metrics.request("none");
+                self.failed(&error.to_string());
+                // The breaker says when.
+                Next::Again(part, Duration::ZERO)
+            }
+        }
+    }
+
+    /// Waits until the part may be sent. Gives back what is too much for a first try.
+    async fn admitted(&self, part: &mut Part) -> Option<Part> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let admission = lock(&self.pace).admit(Instant::now());
+            match admission {
+                Admission::Go => return None,
+                Admission::Wait(None) => changed.await,
+                Admission::Wait(Some(until)) => {
+                    tokio::time::timeout_at(until.into(), changed).await.ok();
+                }
+                // The first try is a small one; this bulk, or another, makes it at once.
+                Admission::Probe if part.bulk.len() > PROBE_DOCUMENTS => {
+                    self.paced(|pace| pace.not_yet(Instant::now()));
+                    return Some(Part {
+                        bulk: part.bulk.split_off(PROBE_DOCUMENTS),
+                        tries: part.tries,
+                        accepted_before: part.accepted_before,
+                    });
+                }
+                Admission::Probe => match self.prepare(part.bulk.index()).await {
+                    Ok(()) => return None,
+                    Err(reason) => self.failed(&reason),
+                },
+            }
+        }
+    }
+
+    /// Asks what the server is and puts the template.
+    async fn prepare(&self, index: IndexName) -> Result<(), String> {
+        let ask = |method, path: String, body: Option<String>| async move {
+            let body = body.map(Body::json);
+            self.client.send(method, &path, body, PREPARE_TIMEOUT).await.map_err(|e| e.to_string())
+        };
+        let answer = ask(Method::GET, "/".to_owned(), None).await?;
+        if matches!(answer.status, 401 | 403) {
+            return Err(denied(&answer));
+        }
+        let server = match Server::read(&answer.body) {
+            Some(server) => server,
+            // A proxy or a service may not say what it is; everything of these days takes what 8 takes.
+            None if (200..500).contains(&answer.status) => Server::unnamed(),
+            None => return Err(format!("GET / was answered {}", answer.status)),
+        };
+        if let Some(refusal) = server.refusal() {
+            return Err(refusal);
+        }
+        if !self.settings.template {
+            return Ok(());
+        }
+        let (path, body) = server.template(&self.settings.index_prefix);
+        let answer = ask(Method::PUT, path.clone(), Some(body)).await?;
+        match answer.status {
+            200..=299 => {
+                tracing::info!(server = %server, template = path, first_index = %index, "ready to deliver");
+                Ok(())
+            }
+            401 | 403 => Err(denied(&answer)),
+            status => Err(format!("PUT {path} was answered {status}: {}", said(&answer))),
+        }
+    }
+
+    async fn send(&self, bulk: &mut Bulk<Token>) -> Result<Answer, RequestError> {
+        let index = index_name(&self.settings.index_prefix, bulk.index());
+        let timeout = self.settings.request_timeout;
+        let path = format!("/{index}/_bulk?timeout={}ms&filter_path={FILTER}", timeout.as_millis());
+        let body = bulk.take_body();
+        self.metrics.bulk_bytes.inc_by(body.len() as u64);
+        let bytes = if self.settings.gzip { compressed(&body) } else { body.clone() };
+        let sent = Body { bytes, kind: "application/x-ndjson", gzip: self.settings.gzip };
+        let answer = self.client.send(Method::POST, &path, Some(sent), timeout).await;
+        bulk.put_back(body);
+        answer
+    }
+
+    async fn judge(&self, mut part: Part, answer: &Answer) -> Next {
+        self.metrics.request(&answer.status.to_string());
+        let error = answer::failure(&answer.body);
+        let pause = pause(part.tries, PAUSE_MAX, chance());
+        match decide::request(answer.status, error.as_ref()) {
+            RequestVerdict::Items => match answer::items(&answer.body, part.bulk.len()) {
+                Some(items) => self.settle(part, &items).await,
+                None => {
+                    self.failed(
+                        "the answer to a bulk cannot be read, or has not one item a document",
+                    );
+                    Next::Again(part, pause)
+                }
+            },
+            RequestVerdict::Overloaded => {
+                self.paced(Pace::overloaded);
+                Next::Again(part, pause)
+            }
+            RequestVerdict::Failed => {
+                self.failed(&format!("a bulk was answered {}: {}", answer.status, said(answer)));
+                Next::Again(part, pause)
+            }
+            RequestVerdict::Denied => {
+                self.failed(&denied(answer));
+                Next::Again(part, pause)
+            }
+            RequestVerdict::Misaddressed => {
+                let said = said(answer);
+                self.failed(&format!(
+                    "a bulk was answered {}: {said}: is it Elasticsearch?",
+                    answer.status
+                ));
+                Next::Again(part, pause)
+            }
+            RequestVerdict::Blocked => {
+                self.paced(Pace::answered);
+                self.hold(part.bulk.index(), error.map_or_else(String::new, |e| e.to_string()));
+                Next::Hold(part, hold_pause())
+            }
+            RequestVerdict::TooLarge => {
+                self.paced(Pace::answered);
+                self.too_large(part, answer).await
+            }
+            RequestVerdict::Malformed => {
+                self.paced(Pace::answered);
+                let accepted = self.accepted.load(Relaxed);
+                let before = *part.accepted_before.get_or_insert(accepted);
+                self.malformed(part, answer, accepted > before).await
+            }
+        }
+    }
+
+    /// Each document has its answer.
+    async fn settle(&self, part: Part, items: &[answer::ItemAnswer]) -> Next {
+        let index = part.bulk.index();
+        let name = index_name(&self.settings.index_prefix, index);
+        let sorted = sort_out(part.bulk, items, &name);
+        self.metrics.count(sorted.indexed, sorted.duplicates, 0);
+        if !sorted.dead.is_empty() {
+            self.bury(sorted.dead).await;
+        }
+        self.accepted.fetch_add(1, Relaxed);
+        if sorted.overloaded {
+            self.paced(Pace::overloaded)
+        } else {
+            self.paced(Pace::succeeded)
+        };
+        self.grow();
+        let part = Part { bulk: sorted.again, tries: part.tries, accepted_before: None };
+        if let Some(reason) = sorted.denied {
+            self.failed(&format!("not allowed to write to {name}: {reason}"));
+            return Next::Again(part, Duration::ZERO);
+        }
+        if let Some(reason) = sorted.missing {
+            self.create(&name).await;
+            self.hold(index, reason);
+            return Next::Hold(part, hold_pause());
+        }
+        if let Some(reason) = sorted.blocked {
+            self.hold(index, reason);
+            return Next::Hold(part, hold_pause());
+        }
+        self.release(index);
+        if part.bulk.is_empty() {
+            return Next::Done;
+        }
+        // What was repaired goes at once.
+        let failed = sorted.overloaded || sorted.failed;
+        let wait = if failed { pause(part.tries, PAUSE_MAX, chance()) } else { Duration::ZERO };
+        Next::Again(part, wait)
+    }
+
+    /// Where indices are not made by themselves.
+    async fn create(&self, name: &str) {
+        let made = self.client.send(Method::PUT, &format!("/{name}"), None, PREPARE_TIMEOUT).await;
+        match made {
+            // 400: another one made it.
+            Ok(Answer { status: 200..=299 | 400, .. }) => {}
+            Ok(answer) => {
+                tracing::warn!(index = name, status = answer.status, "cannot make the index")
+            }
+            Err(error) => tracing::warn!(index = name, %error, "cannot make the index"),
+        }
+    }
+
+    async fn too_large(&self, part: Part, answer: &Answer) -> Next {
+        let bytes = part.bulk.bytes();
+        if part.bulk.len() > 1 {
+            let ceiling = (bytes / 2).max(CEILING_MIN_BYTES);
+            self.ceiling.fetch_min(ceiling, Relaxed);
+            return halves(part);
+        }
+        let reason =
+            format!("{}: a document of {bytes} bytes is more than the server takes", answer.status);
+        self.bury_whole(part.bulk, reason).await;
+        Next::Done
+    }
+
+    /// One document is the reason only when others are taken: else it is what we send, or who we send it to.
+    async fn malformed(&self, part: Part, answer: &Answer, others_are_taken: bool) -> Next {
+        if part.bulk.len() > 1 {
+            return halves(part);
+        }
+        let reason = format!("{}: {}", answer.status, said(answer));
+        if others_are_taken {
+            self.bury_whole(part.bulk, reason).await;
+            return Next::Done;
+        }
+        self.hold(part.bulk.index(), format!("a bulk of one document was answered {reason}"));
+        Next::Hold(part, hold_pause())
+    }
+
+    async fn bury_whole(&self, bulk: Bulk<Token>, reason: String) {
+        let index = index_name(&self.settings.index_prefix, bulk.index());
+        let dead = bulk.into_items().map(|item| Refused::new(item, &index, reason.clone()));
+        self.bury(dead.collect()).await;
+    }
+
+    /// Makes dead letters durable and settles them. While they cannot be kept, this bulk waits.
+    async fn bury(&self, dead: Vec<Refused>) {
+        let letters: Vec<Letter> = dead.iter().map(|refused| refused.letter.clone()).collect();
+        let count = letters.len() as u64;
+        let letters = std::sync::Arc::new(letters);
+        let mut tries = 0;
+        loop {
+            let (kept, chain) = (std::sync::Arc::clone(&letters), self.letters.clone());
+            let kept = tokio::task::spawn_blocking(move || chain.append_all(&kept)).await;
+            match kept {
+                Ok(Ok(_)) => break,
+                Ok(Err(error)) => self.say(Some(format!("dead letters cannot be kept: {error}"))),
+                Err(_) => self.say(Some("dead letters cannot be kept: the thread died".to_owned())),
+            }
+            tries += 1;
+            tokio::time::sleep(pause(tries, PAUSE_MAX, chance())).await;
+        }
+        if let Some(first) = letters.first() {
+            tracing::warn!(
+                index = first.index,
+                count,
+                reason = first.reason,
+                "documents became dead letters"
+            );
+        }
+        self.metrics.count(0, 0, count);
+        dead.into_iter().for_each(|refused| refused.token.settle());
+    }
+
+    fn failed(&self, reason: &str) {
+        self.metrics.failures.inc();
+        self.paced(|pace| pace.failed(Instant::now(), chance()));
+        self.say(Some(reason.to_owned()));
+    }
+
+    fn hold(&self, index: IndexName, reason: String) {
+        let name = index_name(&self.settings.index_prefix, index);
+        lock(&self.held).insert(index, format!("{name} takes nothing: {reason}"));
+        self.say(None);
+    }
+
+    fn release(&self, index: IndexName) {
+        lock(&self.held).remove(&index);
+        self.say(None);
+    }
+
+    /// Says what is wrong with the server, or that nothing is; what is held is said in any case.
+    fn say(&self, reason: Option<String>) {
+        let reason = reason.or_else(|| {
+            let held = lock(&self.held);
+            let first = held.values().next()?;
+            let more = held.len() - 1;
+            Some(if more == 0 {
+                first.clone()
+            } else {
+                format!("{first}; and {more} more indices")
+            })
+        });
+        self.trouble.tell(reason);
+    }
+
+    /// A server that took a full bulk may take more.
+    fn grow(&self) {
+        let grown = self.ceiling() + self.ceiling() / 1024;
+        self.ceiling.store(grown.min(self.settings.bulk_bytes), Relaxed);
+    }
+}
+
+fn halves(part: Part) -> Next {
+    let Part { mut bulk, tries, accepted_before } = part;
+    let second = bulk.split_off(bulk.len() / 2);
+    let part = |bulk| Part { bulk, tries, accepted_before };
+    Next::Halves(part(bulk), part(second))
+}
+
+fn hold_pause() -> Duration {
+    pause(4, HOLD_MAX, chance()).max(Duration::from_millis(500))
+}
+
+fn denied(answer: &Answer) -> String {
+    format!("the credentials are refused ({}): {}", answer.status, said(answer))
+}
+
+/// What an answer says, short.
+fn said(answer: &Answer) -> String {
+    let error: Option<ItemError> = answer::failure(&answer.body);
+    error.map_or_else(
+        || String::from_utf8_lossy(answer.body.get(..200).unwrap_or(&answer.body)).into_owned(),
+        |error| error.to_string(),
+    )
+}
+
+fn compressed(body: &[u8]) -> Bytes {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // Memory takes everything.
+    encoder.write_all(body).ok();
+    encoder.finish().unwrap_or_default().into()
+}
+
+/// Between 0 and 1.
+fn chance() -> f64 {
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

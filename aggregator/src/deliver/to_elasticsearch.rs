@@ -1,0 +1,301 @@
+//! The delivery loop to Elasticsearch: entries of the queue become bulks, one index each, and bulks are sent until each of
+//! their documents has its outcome.
+//!
+//! Two threads: this one reads the queue and makes documents; the other sends. What is between them is bounded in bytes, so
+//! an outage stops this thread, and the queue holds what waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use naru_proto::batch;
+use naru_proto::frame::Frame;
+use naru_proto::ids::IndexName;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::budget::Budget;
+use super::entry::{Building, Origin, Token};
+use super::send::{Load, Sender};
+use super::{Metrics, Trouble, bury_batch};
+use crate::document::{Builder, Documents};
+use crate::elasticsearch::Settings;
+use crate::elasticsearch::bulk::Bulk;
+use crate::elasticsearch::client::Client;
+use crate::queue::{Lease, Letters, Reader};
+use zstd_safe::DCtx;
+
+/// How long a document waits for others to be sent with.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long an idle loop sleeps before it looks whether it should stop.
+const IDLE: Duration = Duration::from_millis(250);
+/// Documents made at once.
+const OUTPUT_BYTES: usize = 1 << 20;
+/// Indices that bulks are collected for at once; a backlog of many days sends the fullest early.
+const LANES_MAX: usize = 8;
+/// Bulks between the threads: one is ready while others are in flight.
+const READY: usize = 1;
+
+/// What the loop works with.
+pub(super) struct Parts {
+    pub(super) reader: Reader,
+    pub(super) builder: Builder,
+    pub(super) settings: Settings,
+    pub(super) client: Client,
+    pub(super) letters: Letters,
+    pub(super) metrics: Metrics,
+    pub(super) trouble: Trouble,
+}
+
+/// See the module. Runs until `stop` is set and everything is delivered, or `grace` has passed after that.
+pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
+    let Parts { reader, builder, settings, client, letters, metrics, trouble } = parts;
+    // Those in flight, one ready, one being filled.
+    let budget = Budget::new(settings.bulk_bytes * (settings.concurrency + 2));
+    let sender =
+        Arc::new(Sender::new(settings, client, letters.clone(), metrics.clone(), trouble.clone()));
+    let (ready, loads) = mpsc::channel(READY);
+    let sending = {
+        let sender = Arc::clone(&sender);
+        std::thread::Builder::new().name("bulks".to_owned()).spawn(move || send_all(&sender, loads))
+    };
+    let sending = match sending {
+        Ok(sending) => sending,
+        Err(error) => {
+            tracing::error!(%error, "cannot start a thread");
+            return;
+        }
+    };
+    let mut making = Making {
+        reader,
+        builder,
+        sender,
+        letters,
+        metrics,
+        trouble,
+        budget,
+        ready: Some(ready),
+        context: DCtx::create(),
+        documents: Documents::default(),
+        lanes: BTreeMap::new(),
+        oldest: None,
+        deadline: None,
+        grace,
+    };
+    making.run(stop);
+    making.finish();
+    // A panic of the other thread ends this one.
+    if sending.join().is_err() {
+        std::panic::resume_unwind(Box::new("the bulks' thread panicked"));
+    }
+}
+
+/// Sends what comes, each bulk by a task of its own; ends when nothing comes any more and all is sent.
+fn send_all(sender: &Arc<Sender>, mut loads: mpsc::Receiver<Message>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime of the bulks");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                message = loads.recv() => match message {
+                    Some(Message::Load(load)) => {
+                        let sender = Arc::clone(sender);
+                        tasks.spawn(async move { sender.deliver(load).await });
+                    }
+                    Some(Message::Abandon) => return,
+                    None => break,
+                },
+                Some(ended) = tasks.join_next() => resume(ended),
+            }
+        }
+        while let Some(ended) = tasks.join_next().await {
+            resume(ended);
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+}
+
+/// A task that panicked has documents without an outcome: this process must not go on.
+fn resume(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+enum Message {
+    Load(Load),
+    /// Nothing more is sent; what is in flight goes back to the queue.
+    Abandon,
+}
+
+/// The thread that makes documents.
+struct Making {
+    reader: Reader,
+    builder: Builder,
+    sender: Arc<Sender>,
+    letters: Letters,
+    metrics: Metrics,
+    trouble: Trouble,
+    budget: Budget,
+    ready: Option<mpsc::Sender<Message>>,
+    context: DCtx<'static>,
+    documents: Documents,
+    lanes: BTreeMap<IndexName, Bulk<Token>>,
+    /// Since when a document waits in a lane.
+    oldest: Option<Instant>,
+    /// Set when the loop was asked to stop.
+    deadline: Option<Instant>,
+    grace: Duration,
+}
+
+/// The loop must end.
+struct Stop;
+
+impl Making {
+    fn run(&mut self, stop: &AtomicBool) {
+        loop {
+            if self.is_over(stop) {
+                return;
+            }
+            let wait = self.oldest.map_or(IDLE, |oldest| LINGER.saturating_sub(oldest.elapsed()));
+            let lease = self.reader.next(wait);
+            let idle = lease.is_none();
+            if let Some(lease) = lease
+                && self.take(lease, stop).is_err()
+            {
+                return;
+            }
+            let due = self.oldest.is_some_and(|oldest| oldest.elapsed() >= LINGER);
+            if due && self.send_lanes(stop).is_err() {
+                return;
+            }
+            let drained = idle && self.lanes.is_empty() && self.budget.is_unused();
+            if drained && self.deadline.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn is_over(&mut self, stop: &AtomicBool) -> bool {
+        if self.deadline.is_none() && stop.load(Ordering::Acquire) {
+            self.deadline = Some(Instant::now() + self.grace);
+        }
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Makes an entry's documents.
+    fn take(&mut self, lease: Lease, stop: &AtomicBool) -> Result<(), Stop> {
+        self.oldest.get_or_insert_with(Instant::now);
+        // Their bodies are shared, not copied.
+        let batches = lease.batches().to_vec();
+        let building = Building::new(lease);
+        for stored in &batches {
+            let origin = building.origin(&stored.node);
+            match batch::frames(&mut self.context, &stored.body, stored.raw_bytes as usize) {
+                Ok(frames) => {
+                    for frame in &frames {
+                        self.take_frame(frame, &origin, stop)?;
+                    }
+                }
+                Err(error) => self.bury(stored, &error, stop)?,
+            }
+        }
+        building.finish();
+        self.metrics.marked(self.builder.tally());
+        Ok(())
+    }
+
+    fn bury(
+        &mut self,
+        stored: &crate::queue::StoredBatch,
+        error: &batch::BatchError,
+        stop: &AtomicBool,
+    ) -> Result<(), Stop> {
+        while let Err(failed) = bury_batch(&self.letters, stored, error) {
+            self.trouble.tell(Some(format!("dead letters cannot be kept: {failed}")));
+            if self.is_over(stop) {
+                return Err(Stop);
+            }
+            std::thread::sleep(IDLE);
+        }
+        self.metrics.count(0, 0, u64::from(stored.records));
+        Ok(())
+    }
+
+    fn take_frame(
+        &mut self,
+        frame: &Frame,
+        origin: &Arc<Origin>,
+        stop: &AtomicBool,
+    ) -> Result<(), Stop> {
+        let mut records = frame.records();
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let mut documents = std::mem::take(&mut self.documents);
+            documents.clear();
+            let progress = self.builder.append(frame, first, OUTPUT_BYTES, &mut documents);
+            for document in documents.iter() {
+                let record = records.next().map(|record| frame.bytes.slice_ref(record.raw));
+                let lane = self.lanes.entry(document.index);
+                let bulk = lane.or_insert_with(|| Bulk::new(document.index));
+                bulk.push(&document, record.unwrap_or_default(), origin.token());
+                if bulk.bytes() >= self.sender.ceiling() {
+                    self.send_lane(document.index, stop)?;
+                }
+            }
+            self.documents = documents;
+            if self.lanes.len() > LANES_MAX {
+                let fullest = self.lanes.iter().max_by_key(|(_, bulk)| bulk.bytes());
+                if let Some(index) = fullest.map(|(index, _)| *index) {
+                    self.send_lane(index, stop)?;
+                }
+            }
+            next = progress.next_record;
+        }
+        Ok(())
+    }
+
+    fn send_lanes(&mut self, stop: &AtomicBool) -> Result<(), Stop> {
+        self.oldest = None;
+        while let Some(index) = self.lanes.keys().next().copied() {
+            self.send_lane(index, stop)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a bulk over, as soon as there is room for it.
+    fn send_lane(&mut self, index: IndexName, stop: &AtomicBool) -> Result<(), Stop> {
+        let Some(bulk) = self.lanes.remove(&index) else { return Ok(()) };
+        let share = loop {
+            if let Some(share) = self.budget.take(bulk.bytes(), IDLE) {
+                break share;
+            }
+            if self.is_over(stop) {
+                return Err(Stop);
+            }
+        };
+        let Some(ready) = &self.ready else { return Err(Stop) };
+        ready.blocking_send(Message::Load(Load { bulk, share })).map_err(|_| Stop)
+    }
+
+    /// What is in flight at the deadline goes back to the queue, on the disk.
+    fn finish(&mut self) {
+        self.lanes.clear();
+        let ready = self.ready.take();
+        if let Some(ready) = ready
+            && !self.budget.is_unused()
+        {
+            // Whoever does not listen any more has ended.
+            ready.blocking_send(Message::Abandon).ok();
+        }
+    }
+}

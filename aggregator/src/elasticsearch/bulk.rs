@@ -1,0 +1,250 @@
+//! Documents of one index, ready to be sent, each with the right to its outcome. A holder.
+
+use bytes::Bytes;
+use naru_proto::ids::{DocumentId, FileId, IndexName};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+use crate::document::Document;
+
+/// A document that waits for its outcome. `T` rides along: see [`Bulk`].
+#[derive(Debug)]
+pub struct Item<T> {
+    /// Its `_id`.
+    pub id: DocumentId,
+    /// The file that its record stood in.
+    pub file: FileId,
+    /// Where in it.
+    pub offset: u64,
+    /// The record as it was in the file.
+    pub record: Bytes,
+    /// Its parsed body was taken out: the mapping did not take it.
+    pub repaired: bool,
+    /// How often the server refused it.
+    pub refusals: u32,
+    /// What must be told of its outcome.
+    pub token: T,
+    /// Where its action begins and ends in the body.
+    start: usize,
+    end: usize,
+}
+
+/// Documents of one index and the body that sends them.
+#[derive(Debug)]
+pub struct Bulk<T> {
+    index: IndexName,
+    body: Vec<u8>,
+    items: Vec<Item<T>>,
+}
+
+impl<T> Bulk<T> {
+    /// Without documents.
+    #[must_use]
+    pub fn new(index: IndexName) -> Self {
+        Self { index, body: Vec::new(), items: Vec::new() }
+    }
+
+    /// The index of all its documents.
+    #[must_use]
+    pub fn index(&self) -> IndexName {
+        self.index
+    }
+
+    /// Bytes of the body.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// How many documents there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Adds a document of this index.
+    pub fn push(&mut self, document: &Document<'_>, record: Bytes, token: T) {
+        debug_assert_eq!(document.index, self.index);
+        let start = self.body.len();
+        push_action(&mut self.body, document.id, document.source);
+        self.items.push(Item {
+            id: document.id,
+            file: document.file,
+            offset: document.offset,
+            record,
+            repaired: false,
+            refusals: 0,
+            token,
+            start,
+            end: self.body.len(),
+        });
+    }
+
+    /// The body as it is sent; the bulk keeps its own.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Takes the body out to send it without a copy; [`Bulk::put_back`] must follow.
+    pub fn take_body(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.body))
+    }
+
+    /// Puts back what [`Bulk::take_body`] took.
+    pub fn put_back(&mut self, body: Bytes) {
+        self.body = Vec::from(body);
+    }
+
+    /// Splits off what follows the first `count` documents.
+    #[must_use]
+    pub fn split_off(&mut self, count: usize) -> Self {
+        let mut rest = Self::new(self.index);
+        rest.items = self.items.split_off(count.min(self.items.len()));
+        if let Some(first) = rest.items.first().map(|item| item.start) {
+            rest.body = self.body.split_off(first);
+            for item in &mut rest.items {
+                item.start -= first;
+                item.end -= first;
+            }
+        }
+        rest
+    }
+
+    /// Its documents, taken apart: those for which `keep` gives one back are a bulk again.
+    pub fn sift(self, mut keep: impl FnMut(usize, Item<T>) -> Option<Item<T>>) -> Self {
+        let mut kept = Self::new(self.index);
+        for (place, item) in self.items.into_iter().enumerate() {
+            let (start, end) = (item.start, item.end);
+            let Some(mut item) = keep(place, item) else { continue };
+            item.start = kept.body.len();
+            kept.body.extend_from_slice(self.body.get(start..end).unwrap_or_default());
+            item.end = kept.body.len();
+            kept.items.push(item);
+        }
+        kept
+    }
+
+    /// Takes the parsed bodies out of the documents that `which` says, and marks them. The text stays in `log`.
+    #[must_use]
+    pub fn repaired(self, which: impl Fn(&Item<T>) -> bool) -> Self {
+        let mut fixed = Self::new(self.index);
+        for mut item in self.items {
+            let action = self.body.get(item.start..item.end).unwrap_or_default();
+            item.start = fixed.body.len();
+            match which(&item).then(|| without_json(action)).flatten() {
+                Some(source) => {
+                    push_action(&mut fixed.body, item.id, &source);
+                    item.repaired = true;
+                }
+                None => fixed.body.extend_from_slice(action),
+            }
+            item.end = fixed.body.len();
+            fixed.items.push(item);
+        }
+        fixed
+    }
+
+    /// Whether a document has a parsed body that can be taken out.
+    #[must_use]
+    pub fn is_repairable(&self, place: usize) -> bool {
+        let Some(item) = self.items.get(place).filter(|item| !item.repaired) else { return false };
+        without_json(self.body.get(item.start..item.end).unwrap_or_default()).is_some()
+    }
+
+    /// Its documents.
+    pub fn into_items(self) -> impl Iterator<Item = Item<T>> {
+        self.items.into_iter()
+    }
+}
+
+fn push_action(body: &mut Vec<u8>, id: DocumentId, source: &[u8]) {
+    body.extend_from_slice(b"{\"create\":{\"_id\":\"");
+    body.extend_from_slice(id.as_str().as_bytes());
+    body.extend_from_slice(b"\"}}\n");
+    body.extend_from_slice(source);
+    body.push(b'\n');
+}
+
+/// The source of an action without `json`, marked `naru.json: mapping`; None when it has none.
+fn without_json(action: &[u8]) -> Option<Vec<u8>> {
+    let newline = memchr::memchr(b'\n', action)?;
+    let source = action.get(newline + 1..)?;
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(source).ok()?;
+    fields.remove("json")?;
+    let mut naru: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(fields.get("naru")?.get()).ok()?;
+    naru.insert("json".to_owned(), RawValue::from_string("\"mapping\"".to_owned()).ok()?);
+    let naru = serde_json::to_string(&naru).ok()?;
+    fields.insert("naru".to_owned(), RawValue::from_string(naru).ok()?);
+    serde_json::to_vec(&fields).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use naru_proto::ids::{ClusterKey, FileDocumentIds, IdTime};
+
+    const INDEX: IndexName = IndexName::Unplaced;
+
+    fn bulk(sources: &[&str]) -> Bulk<usize> {
+        let ids = FileDocumentIds::new(ClusterKey::of("c"), "n", FileId([1; 12]));
+        let mut bulk = Bulk::new(INDEX);
+        for (place, source) in sources.iter().enumerate() {
+            let id = ids.id(IdTime::new(None), place as u64, source.as_bytes());
+            let document = Document {
+                id,
+                index: INDEX,
+                timestamp_ns: 0,
+                file: FileId([1; 12]),
+                offset: place as u64,
+                source: source.as_bytes(),
+            };
+            bulk.push(&document, Bytes::from_static(b"raw"), place);
+        }
+        bulk
+    }
+
+    fn sources<T>(bulk: &Bulk<T>) -> Vec<String> {
+        let text = String::from_utf8(bulk.body().to_vec()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (action, item) in lines.iter().step_by(2).zip(&bulk.items) {
+            assert_eq!(*action, format!("{{\"create\":{{\"_id\":\"{}\"}}}}", item.id.as_str()));
+        }
+        lines.iter().skip(1).step_by(2).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn splits_and_sifts_keep_each_document_with_its_bytes() {
+        let mut all = bulk(&["{\"a\":0}", "{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]);
+        let rest = all.split_off(1);
+        assert_eq!((sources(&all).len(), all.len()), (1, 1));
+        assert_eq!(sources(&rest), ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]);
+        let kept = rest.sift(|place, item| (place != 1).then_some(item));
+        assert_eq!(sources(&kept), ["{\"a\":1}", "{\"a\":3}"]);
+        assert_eq!(kept.into_items().map(|item| item.token).collect::<Vec<_>>(), [1, 3]);
+        assert!(bulk(&["{}"]).split_off(1).is_empty());
+    }
+
+    #[test]
+    fn a_repair_takes_the_parsed_body_out_once() {
+        let source = r#"{"@timestamp":"t","log":"{\"a\":1}","json":{"a":1},"naru":{"node":"n","offset":18446744073709551615}}"#;
+        let plain = r#"{"log":"x","naru":{"node":"n"}}"#;
+        let broken = bulk(&[source, plain]);
+        assert!(broken.is_repairable(0) && !broken.is_repairable(1));
+        let fixed = broken.repaired(|item| item.token == 0);
+        let found = sources(&fixed);
+        assert_eq!(
+            found[0],
+            r#"{"@timestamp":"t","log":"{\"a\":1}","naru":{"json":"mapping","node":"n","offset":18446744073709551615}}"#
+        );
+        assert_eq!(found[1], plain);
+        assert!(!fixed.is_repairable(0), "only once");
+    }
+}

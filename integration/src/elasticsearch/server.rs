@@ -1,0 +1,305 @@
+//! One node on the loopback: started, asked, stopped in its tracks, killed, and started again on the same data.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::header::CONTENT_TYPE;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cpu;
+use crate::eventually::{PATIENCE, eventually_within};
+use crate::http::{self, Failure};
+use crate::process::Process;
+
+/// How long a build may take, which downloads up to 60 MB; another test's build may come before it.
+const BUILD_PATIENCE: Duration = Duration::from_secs(900);
+
+/// How long a start may take: 3 to 6 s on an idle machine, of which nearly all is CPU time.
+const START_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Below what the kernel gives to outgoing connections: while a server is down, nothing else gets its port, and a client
+/// that tries again and again never connects to itself.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// What is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// Elasticsearch 7.10.2.
+    Elasticsearch7,
+    /// OpenSearch 2.19.1.
+    OpenSearch2,
+}
+
+impl Flavour {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Elasticsearch7, Self::OpenSearch2];
+
+    /// Its name in `integration/elasticsearch/`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elasticsearch7 => "elasticsearch7",
+            Self::OpenSearch2 => "opensearch2",
+        }
+    }
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    flavour: Flavour,
+    settings: Vec<String>,
+    heap: String,
+    optimised: bool,
+    home: Option<PathBuf>,
+}
+
+impl Setup {
+    /// As a story wants it: 512 MB of heap, a compiler that is quick rather than good, a home that goes with the server.
+    #[must_use]
+    pub fn new(flavour: Flavour) -> Self {
+        Self { flavour, settings: Vec::new(), heap: "512m".into(), optimised: false, home: None }
+    }
+
+    /// A setting of the node, as in its `elasticsearch.yml`.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Its heap, as in `-Xmx`.
+    #[must_use]
+    pub fn heap(mut self, heap: &str) -> Self {
+        heap.clone_into(&mut self.heap);
+        self
+    }
+
+    /// As a benchmark wants it: the whole compiler, and all of the heap touched before it starts. Warm it with 400,000
+    /// documents or more before anything is measured.
+    #[must_use]
+    pub fn optimised(mut self) -> Self {
+        self.optimised = true;
+        self
+    }
+
+    /// Where it keeps its data, instead of a directory that goes with it.
+    #[must_use]
+    pub fn home(mut self, home: &Path) -> Self {
+        self.home = Some(home.to_owned());
+        self
+    }
+
+    /// Starts it; returns when it is healthy.
+    #[must_use]
+    pub fn start(self) -> Server {
+        let scratch = tempfile::tempdir().unwrap();
+        build(self.flavour, scratch.path());
+        let address = free_address();
+        let process = self.spawn(scratch.path(), address, 0);
+        let mut server = Server { setup: self, scratch, address, starts: 1, process };
+        server.wait_until_healthy();
+        server
+    }
+
+    fn spawn(&self, scratch: &Path, address: SocketAddr, starts: u32) -> Process {
+        let home = self.home.clone().unwrap_or_else(|| scratch.join("home"));
+        let heap = &self.heap;
+        let speed = if self.optimised {
+            format!("-Xms{heap} -XX:+AlwaysPreTouch")
+        } else {
+            "-XX:TieredStopAtLevel=1".to_owned()
+        };
+        let mut command = node("run", self.flavour);
+        command
+            .arg(address.port().to_string())
+            .arg(home)
+            .args(&self.settings)
+            .env("NARU_JAVA_OPTIONS", format!("-Xmx{heap} {speed} -Dnaru.held=true"));
+        Process::start_held(&mut command, scratch, &format!("{}-{starts}", self.flavour.name()))
+    }
+}
+
+/// A running server. Dropping it kills it, and a test that is killed takes it along.
+#[derive(Debug)]
+pub struct Server {
+    setup: Setup,
+    // Before the directory that it writes to: fields are dropped in this order.
+    process: Process,
+    scratch: TempDir,
+    address: SocketAddr,
+    starts: u32,
+}
+
+impl Server {
+    /// Starts one for a story; returns when it is healthy.
+    #[must_use]
+    pub fn start(flavour: Flavour, settings: &[(&str, &str)]) -> Self {
+        let setup = Setup::new(flavour);
+        settings.iter().fold(setup, |setup, (name, value)| setup.setting(name, value)).start()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn flavour(&self) -> Flavour {
+        self.setup.flavour
+    }
+
+    /// Where it listens, before and after a restart.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as `elasticsearch.hosts` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it logged since it was last started.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Bytes of memory that it takes now, and the most that it ever took.
+    #[must_use]
+    pub fn memory(&self) -> (u64, u64) {
+        cpu::memory_of_process(self.process.id())
+    }
+
+    /// CPU time since it was last started.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        cpu::of_process(self.process.id())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM; returns when it has ended.
+    pub fn stop(&mut self) {
+        self.process.terminate();
+    }
+
+    /// Starts it again on the same data at the same address; returns when it is healthy.
+    pub fn restart(&mut self) {
+        self.restart_unready();
+        self.wait_until_healthy();
+    }
+
+    /// The same, but does not wait: what a client meets meanwhile is part of the story.
+    pub fn restart_unready(&mut self) {
+        assert!(self.process.ended().is_some(), "it still runs");
+        self.process = self.setup.spawn(self.scratch.path(), self.address, self.starts);
+        self.starts += 1;
+    }
+
+    /// Stops it in its tracks: connections are accepted by the kernel, and never answered.
+    pub fn pause(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.thaw();
+    }
+
+    /// Waits until the primary shards of all indices are there.
+    pub fn wait_until_healthy(&mut self) {
+        let begun = Instant::now();
+        let path = "/_cluster/health?wait_for_status=yellow&timeout=1s";
+        let what = format!("{} is healthy", self.flavour().name());
+        eventually_within(START_PATIENCE, &what, || {
+            if let Some(status) = self.process.ended() {
+                panic!("{} ended: {status}", self.setup.flavour.name());
+            }
+            match self.request_within(Duration::from_secs(5), "GET", path, None) {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}\n{}", self.process.log_tail())),
+            }
+        });
+        println!("{} is healthy after {:.1?}", self.setup.flavour.name(), begun.elapsed());
+    }
+
+    /// Asks it; an answer that is no JSON is null.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        self.request_within(PATIENCE, method, path, body)
+            .unwrap_or_else(|failure| panic!("{method} {path}: {failure}"))
+    }
+
+    /// Asks it; what does not answer in time, or not at all, is a failure.
+    pub fn request_within(
+        &self,
+        patience: Duration,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), Failure> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let response = http::send(self.address, request, patience)?;
+        Ok((response.status, serde_json::from_slice(&response.body).unwrap_or_default()))
+    }
+
+    /// Asks it; panics if it does not answer with 200 or 201.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (status, answer) = self.request(method, path, body);
+        assert!(matches!(status, 200 | 201), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// Changes settings of an index, `{"index.blocks.write": true}` for example.
+    pub fn put_settings(&self, index: &str, settings: &Value) {
+        self.ask("PUT", &format!("/{index}/_settings"), Some(settings));
+    }
+
+    /// Makes everything that was indexed visible to searches.
+    pub fn refresh(&self) {
+        let answer = self.ask("POST", "/*/_refresh?expand_wildcards=open,hidden", None);
+        assert_eq!(answer["_shards"]["failed"], 0, "{answer}");
+    }
+
+    /// How many documents a search finds in all indices; [`Self::refresh`] comes first where that matters.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let answer = self.ask("GET", "/*/_count?expand_wildcards=open,hidden", None);
+        assert_eq!(answer["_shards"]["failed"], 0, "{answer}");
+        answer["count"].as_u64().unwrap()
+    }
+}
+
+fn node(command: &str, flavour: Flavour) -> Command {
+    let mut node = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/elasticsearch/node"));
+    node.args([command, flavour.name()]);
+    node
+}
+
+/// Downloads and compiles what is not there yet, so that a start is timed alone.
+fn build(flavour: Flavour, scratch: &Path) {
+    let mut building = Process::start(&mut node("build", flavour), scratch, "build");
+    let status = building.ended_within(BUILD_PATIENCE);
+    assert!(status.success(), "{} does not build: {status}\n{}", flavour.name(), building.log());
+}
+
+fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
