@@ -285,31 +285,34 @@ fn double_test(field: &str, max: f64, test: &Test) -> Option<Value> {
         Number::Whole(whole) => whole as f64,
         Number::Double(double) => double,
     };
-    match test {
+    let (low, high) = match test {
         Test::Text(text) | Test::Exact(text) => {
             let number = double(&Number::parse(text)?);
-            (number.abs() <= max).then(|| json!({"term": {field: {"value": number}}}))
+            (Bound::Included(number), Bound::Included(number))
         }
-        Test::Numbers(low, high) => {
-            let (low, high) = (low.as_ref().map(double), high.as_ref().map(double));
-            let above = matches!(low, Bound::Included(low) | Bound::Excluded(low) if low > max);
-            let below =
-                matches!(high, Bound::Included(high) | Bound::Excluded(high) if high < -max);
-            let open = |bound: Bound<f64>| match bound {
-                Bound::Included(number) | Bound::Excluded(number) if number.abs() > max => {
-                    Bound::Unbounded
-                }
-                bound => bound,
-            };
-            let range = ends(open(low), open(high));
-            match (above || below, range.is_empty()) {
-                (true, _) => None,
-                (false, true) => Some(exists(field)),
-                (false, false) => Some(json!({"range": {field: range}})),
-            }
-        }
-        Test::Prefix(_) | Test::Texts(..) | Test::Times(..) => None,
+        Test::Numbers(low, high) => (low.as_ref().map(double), high.as_ref().map(double)),
+        Test::Prefix(_) | Test::Texts(..) | Test::Times(..) => return None,
+    };
+    let above = matches!(low, Bound::Included(low) | Bound::Excluded(low) if low > max);
+    let below = matches!(high, Bound::Included(high) | Bound::Excluded(high) if high < -max);
+    if above || below {
+        return None;
     }
+    // Elasticsearch has minus zero before zero; to us they are one.
+    let low = match low {
+        Bound::Included(low) | Bound::Excluded(low) if low < -max => Bound::Unbounded,
+        Bound::Included(0.0) => Bound::Included(-0.0),
+        Bound::Excluded(0.0) => Bound::Excluded(0.0),
+        low => low,
+    };
+    let high = match high {
+        Bound::Included(high) | Bound::Excluded(high) if high > max => Bound::Unbounded,
+        Bound::Included(0.0) => Bound::Included(0.0),
+        Bound::Excluded(0.0) => Bound::Excluded(-0.0),
+        high => high,
+    };
+    let range = ends(low, high);
+    Some(if range.is_empty() { exists(field) } else { json!({"range": {field: range}}) })
 }
 
 /// A truth value is compared as the text that it is written as.

@@ -38,7 +38,7 @@ fn fields() -> Fields {
     fields
 }
 
-const QUERIES: [&str; 62] = [
+const QUERIES: [&str; 64] = [
     "*",
     "Time-Out",
     "timeout",
@@ -82,6 +82,8 @@ const QUERIES: [&str; 62] = [
     "json.small:1000",
     "json.took:>=1",
     "json.took:-1.5",
+    "json.took:0",
+    "json.took:<-0.0",
     "json.float:>1e300",
     "json.float:<1e300",
     "json.ok:true",
