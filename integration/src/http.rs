@@ -37,32 +37,26 @@ pub fn get(address: SocketAddr, path_and_query: &str) -> Result<Response, Failur
 /// Sends a request on a connection of its own; an answer that is not complete within `patience` is a failure.
 pub fn send(
     address: SocketAddr,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
     patience: Duration,
 ) -> Result<Response, Failure> {
+    request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
-        let stream = TcpStream::connect(address).await?;
-        exchange(stream, &address.to_string(), request).await
-    };
-    runtime.block_on(async { tokio::time::timeout(patience, asked).await? })
+    let exchanged = async { exchange(TcpStream::connect(address).await?, request).await };
+    runtime.block_on(async { tokio::time::timeout(patience, exchanged).await? })
 }
 
-/// The same over a Unix socket.
+/// The same as [`get`] over a Unix socket.
 pub fn get_at_socket(socket: &Path, path_and_query: &str) -> Result<Response, Failure> {
+    let request = Request::get(path_and_query).header(HOST, "localhost").body(Full::default())?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let stream = UnixStream::connect(socket).await?;
-        exchange(stream, "localhost", Request::get(path_and_query).body(Full::default())?).await
-    })
+    runtime.block_on(async { exchange(UnixStream::connect(socket).await?, request).await })
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    host: &str,
-    mut request: Request<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Response, Failure> {
-    request.headers_mut().insert(HOST, HeaderValue::try_from(host)?);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;

@@ -4,9 +4,9 @@
 //! [`programs`] as a [`process`], does them harm with a [`fault`], waits with [`eventually`], reads back what was indexed
 //! with [`export`] and lets the ledger judge. [`quiet`] fails a story whose log has a WARN or ERROR that it did not
 //! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant;
-//! [`receiver`] is the aggregator's real ingest without the rest of it, [`pki`] signs certificates.
-//! [`elasticsearch`] starts the real servers, and [`bulk_sink`] stands in for one where it has to be faster or to behave
-//! worse than a real one can. [`corpus`] writes what the benchmarks read, [`cpu`] weighs them.
+//! [`receiver`] is the aggregator's real ingest without the rest of it, [`pki`] signs certificates. [`elasticsearch`] starts
+//! the real servers, [`bulk_sink`] stands in for one where it has to be faster or to behave worse than a real one can, and
+//! [`delivery`] is the aggregator's delivery alone. [`corpus`] writes what the benchmarks read, [`cpu`] weighs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 

@@ -9,17 +9,17 @@ use crate::http;
 pub struct Metrics(String);
 
 impl Metrics {
-    /// A text that was scraped in another way.
-    #[must_use]
-    pub fn of(text: String) -> Self {
-        Self(text)
-    }
-
     /// None where nobody answers (the program may just have been killed).
     #[must_use]
     pub fn scrape(address: SocketAddr) -> Option<Self> {
         let response = http::get(address, "/metrics").ok()?;
         (response.status == 200).then(|| Self(String::from_utf8_lossy(&response.body).into_owned()))
+    }
+
+    /// A scrape that was made in another way.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self(text)
     }
 
     /// The sum of a metric over all its label sets that contain `label`, which may be empty; None when there is no such.

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use naru_integration::eventually::eventually;
 use naru_integration::http;
+use naru_integration::pki::Ca;
 use naru_integration::process::Process;
 use naru_integration::programs;
 use tempfile::TempDir;
@@ -151,6 +152,35 @@ fn it_runs_is_asked_and_stops() {
     }
     assert_eq!(json(&status())["running"], false);
     assert!(!place.data.join("admin.sock").exists());
+}
+
+#[test]
+fn a_protected_listener_starts_with_good_files_only() {
+    let place = place(
+        &GOOD
+            .replace(
+                "127.0.0.1:0}",
+                "127.0.0.1:0, tls: {certificate: {data}.pem, key: {data}.pem}}",
+            )
+            .replace("authentication: none", "token: {data}.token"),
+    );
+    let file = |extension: &str| place.data.with_extension(extension);
+    fs::write(file("pem"), "no certificate").unwrap();
+    fs::write(file("token"), "hunter2\n").unwrap();
+    for command in ["check", "run"] {
+        let words = ["aggregator.yaml:2:", "listen.tls.certificate", "data.pem holds no readable"];
+        check(&naru(&[command], &place.config), 64, &words);
+    }
+    assert!(!place.data.exists());
+    fs::write(file("pem"), Ca::new().sign("localhost")).unwrap();
+    let mut run = Command::new(programs::aggregator());
+    run.args(["run", "--config"]).arg(&place.config);
+    let mut process = Process::start(&mut run, place.directory.path(), "run");
+    let address = process.http_address();
+    let metrics = http::get(address, "/metrics").unwrap().body;
+    let metrics = String::from_utf8_lossy(&metrics);
+    assert!(metrics.contains("naru_aggregator_security_files_current 1"), "{metrics}");
+    assert!(process.terminate().success());
 }
 
 fn json(output: &Output) -> serde_json::Value {

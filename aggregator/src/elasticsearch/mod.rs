@@ -2,12 +2,14 @@
 //!
 //! [`client`] sends one request to one of the hosts, [`template`] says how documents are mapped, [`bulk`] holds documents
 //! ready to be sent, [`answer`] reads what came back, and [`decide`] says what becomes of each.
+//! [`search`] finds them again.
 
 pub mod answer;
 pub mod bulk;
 pub mod client;
 mod credentials;
 pub mod decide;
+pub mod search;
 mod settings;
 pub mod template;
 

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::chart::Counted;
+use super::histogram::{HistogramRequest, RawHistogram};
 use super::print::{human_line, json_line};
 use super::request::{MAX_LIMIT, RawRequest, RequestError, SearchRequest};
 use super::words::is_cjk;
@@ -38,9 +41,12 @@ pub struct SearchArgs {
     /// Documents at most, the newest.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
-    /// One JSON document a line, with `_index` and `_id`.
+    /// One JSON document a line, with `_index` and `_id`; with --histogram one bucket a line.
     #[arg(long)]
     pub json: bool,
+    /// How many documents there are over time, in steps of INTERVAL (30s, 5m, 1h, 1d) or of a chosen one.
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true)]
+    pub histogram: Option<Option<String>>,
     /// What to search for: words, "phrases", field:value, AND, OR, NOT; `*` is everything.
     #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     pub query: String,
@@ -59,6 +65,14 @@ enum CommandError {
     Failed { url: String, status: u16, reason: String },
     #[error("write the result: {0}")]
     Output(#[from] io::Error),
+}
+
+/// A histogram as the aggregator answers it.
+#[derive(Deserialize)]
+struct Chart {
+    buckets: Vec<Counted>,
+    #[serde(default)]
+    incomplete: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,38 +135,61 @@ fn search(
     errors: &mut impl Write,
 ) -> Result<(), CommandError> {
     // What is wrong with the query can be said without an aggregator.
-    let raw = RawRequest {
-        query: Some(&args.query),
-        from: args.from.as_deref(),
-        to: args.to.as_deref(),
-        ..RawRequest::default()
-    };
-    SearchRequest::read(&raw, 0).map_err(|error: RequestError| CommandError::Refused {
+    let refused = |error: RequestError| CommandError::Refused {
         reason: error.to_string(),
         position: error.position(),
-    })?;
-    let asking = Asking::new(args)?;
+    };
+    let (query, from, to) = (Some(args.query.as_str()), args.from.as_deref(), args.to.as_deref());
+    if let Some(interval) = &args.histogram {
+        let raw = RawHistogram { query, from, to, interval: interval.as_deref() };
+        HistogramRequest::read(&raw, 0).map_err(refused)?;
+        return chart(args, interval.as_deref(), output, errors);
+    }
+    let raw = RawRequest { query, from, to, ..RawRequest::default() };
+    SearchRequest::read(&raw, 0).map_err(refused)?;
+    let asking = Asking::new(args, "search")?;
     let mut left = args.limit;
     let mut after = None;
     while left > 0 {
-        let page = asking.page(left.min(MAX_LIMIT), after.as_deref())?;
+        let limit = left.min(MAX_LIMIT).to_string();
+        let parameters = [("limit", Some(limit.as_str())), ("after", after.as_deref())];
+        let page: Page = asking.ask(&parameters)?;
         for found in page.hits.iter().take(left) {
             let line = if args.json { json_line(found) } else { human_line(found) };
             output.write_all(line.as_bytes())?;
         }
         output.flush()?;
-        for line in &page.incomplete {
-            writeln!(
-                errors,
-                "naru-aggregator search: incomplete: {}",
-                super::print::escaped(line)
-            )?;
-        }
+        say_incomplete(&page.incomplete, errors)?;
         left = left.saturating_sub(page.hits.len());
         after = page.next;
         if after.is_none() {
             break;
         }
+    }
+    Ok(())
+}
+
+fn chart(
+    args: &SearchArgs,
+    interval: Option<&str>,
+    output: &mut impl Write,
+    errors: &mut impl Write,
+) -> Result<(), CommandError> {
+    let asking = Asking::new(args, "histogram")?;
+    let chart: Chart = asking.ask(&[("interval", interval)])?;
+    let most = chart.buckets.iter().map(|bucket| bucket.count).max().unwrap_or_default();
+    for bucket in &chart.buckets {
+        let line = if args.json { bucket.json_line()? } else { bucket.human_line(most) };
+        output.write_all(line.as_bytes())?;
+    }
+    output.flush()?;
+    say_incomplete(&chart.incomplete, errors)
+}
+
+fn say_incomplete(incomplete: &[String], errors: &mut impl Write) -> Result<(), CommandError> {
+    for line in incomplete {
+        let line = super::print::escaped(line);
+        writeln!(errors, "naru-aggregator search: incomplete: {line}")?;
     }
     Ok(())
 }
@@ -166,10 +203,10 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(args: &'a SearchArgs) -> Result<Self, CommandError> {
+    fn new(args: &'a SearchArgs, what: &str) -> Result<Self, CommandError> {
         let usage = |reason: String| CommandError::Refused { reason, position: None };
         let base = args.url.trim_end_matches('/');
-        let url = reqwest::Url::parse(&format!("{base}/api/v1/search"))
+        let url = reqwest::Url::parse(&format!("{base}/api/v1/{what}"))
             .map_err(|error| usage(format!("`{}` is not a URL: {error}", args.url)))?;
         if !["http", "https"].contains(&url.scheme()) {
             return Err(usage(format!("`{}` is not an http:// or https:// URL", args.url)));
@@ -186,17 +223,17 @@ impl<'a> Asking<'a> {
         Ok(Self { args, url, client, runtime })
     }
 
-    fn page(&self, limit: usize, after: Option<&str>) -> Result<Page, CommandError> {
+    fn ask<T: DeserializeOwned>(
+        &self,
+        parameters: &[(&str, Option<&str>)],
+    ) -> Result<T, CommandError> {
         let mut url = self.url.clone();
-        let limit = limit.to_string();
-        let parameters = [
+        let common = [
             ("q", Some(self.args.query.as_str())),
             ("from", self.args.from.as_deref()),
             ("to", self.args.to.as_deref()),
-            ("limit", Some(limit.as_str())),
-            ("after", after),
         ];
-        for (name, value) in parameters {
+        for (name, value) in common.iter().chain(parameters) {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
             }

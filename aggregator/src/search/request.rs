@@ -74,7 +74,7 @@ pub struct SortKey {
     pub file: [u8; 12],
     /// The offset of its record.
     pub offset: u64,
-    /// Its `_id`, in bytes that sort.
+    /// Its `_id` in bytes that sort, or what else tells it from others of the same place, by the implementation.
     pub id: Vec<u8>,
     /// Its `_index`.
     pub index: String,
@@ -136,6 +136,9 @@ pub enum RequestError {
         "`{0}` is not a time; write 2026-11-22T09:30:00Z, 2026-11-22, milliseconds since 1970 or now-15m"
     )]
     Time(&'static str),
+    /// `interval`.
+    #[error("`interval` is written 30s, 5m, 1h or 1d")]
+    Interval,
     /// `limit`.
     #[error("`limit` is above {MAX_LIMIT}; ask for further pages with `after`")]
     Limit,
@@ -153,7 +156,7 @@ impl RequestError {
     pub fn position(&self) -> Option<usize> {
         match self {
             Self::Query(error) => Some(error.position),
-            Self::Time(_) | Self::Limit | Self::After | Self::OtherSearch => None,
+            Self::Time(_) | Self::Interval | Self::Limit | Self::After | Self::OtherSearch => None,
         }
     }
 }
@@ -168,12 +171,6 @@ impl SearchRequest {
         if limit > MAX_LIMIT {
             return Err(RequestError::Limit);
         }
-        let time = |name, text: Option<&str>, now_ns| match text {
-            None | Some("") => Ok(None),
-            Some(text) => TimeText::parse(text)
-                .map(|time| Some(time.resolve(now_ns)))
-                .ok_or(RequestError::Time(name)),
-        };
         let query = parse::parse(raw.query.unwrap_or("*"))?;
         let cursor = match raw.after.filter(|after| !after.is_empty()) {
             Some(after) => Some(Cursor::decode(after).ok_or(RequestError::After)?),
@@ -182,8 +179,8 @@ impl SearchRequest {
         let now_ns = cursor.as_ref().map_or(now_ns, |cursor| cursor.now_ns);
         let request = Self {
             query,
-            from_ns: time("from", raw.from, now_ns)?,
-            to_ns_exclusive: time("to", raw.to, now_ns)?,
+            from_ns: read_time("from", raw.from, now_ns)?,
+            to_ns_exclusive: read_time("to", raw.to, now_ns)?,
             now_ns,
             limit,
             after: None,
@@ -210,6 +207,20 @@ impl SearchRequest {
         }
         hasher.write(self.query.to_string().as_bytes());
         hasher.finish()
+    }
+}
+
+/// A time of a request; none when it is left out.
+pub(super) fn read_time(
+    name: &'static str,
+    text: Option<&str>,
+    now_ns: i64,
+) -> Result<Option<i64>, RequestError> {
+    match text {
+        None | Some("") => Ok(None),
+        Some(text) => TimeText::parse(text)
+            .map(|time| Some(time.resolve(now_ns)))
+            .ok_or(RequestError::Time(name)),
     }
 }
 

@@ -32,6 +32,7 @@ pub fn of_indexed(text: &str, mut emit: impl FnMut(u32, &str)) -> u32 {
         match run {
             Run::Word(run) => {
                 lower(run, &mut word);
+                shorten(&mut word, 0, WORD_MAX_BYTES);
                 emit(place, &word);
                 place += 1;
             }
@@ -48,9 +49,19 @@ pub fn of_indexed(text: &str, mut emit: impl FnMut(u32, &str)) -> u32 {
     place
 }
 
-/// The words of a text that is asked for; with `prefix`, the last word may go on.
+/// The words of a text that is asked for, shortened as indexed ones are; with `prefix`, the last word may go on.
 #[must_use]
 pub fn of_asked(text: &str, prefix: bool) -> AskedWords {
+    let mut asked = of_asked_whole(text, prefix);
+    for word in &mut asked.words {
+        shorten(word, 0, WORD_MAX_BYTES);
+    }
+    asked
+}
+
+/// As [`of_asked`], with long words as they are.
+#[must_use]
+pub fn of_asked_whole(text: &str, prefix: bool) -> AskedWords {
     let mut asked = AskedWords::default();
     // A run's last character, which stands there alone only if the run of the text ends with it as well.
     let mut run_end: Option<&str> = None;
@@ -115,12 +126,16 @@ pub fn is_cjk(c: char) -> bool {
         && c.is_alphanumeric()
 }
 
-enum Run<'a> {
+/// Letters and digits of one kind, as they were written.
+pub enum Run<'a> {
+    /// A word.
     Word(&'a str),
+    /// Characters that are written without spaces around their words.
     Cjk(&'a str),
 }
 
-fn runs(text: &str) -> impl Iterator<Item = Run<'_>> {
+/// The runs of a text.
+pub fn runs(text: &str) -> impl Iterator<Item = Run<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let start = rest.find(char::is_alphanumeric)?;
@@ -159,7 +174,6 @@ fn lower(run: &str, word: &mut String) {
     } else {
         word.extend(run.chars().flat_map(char::to_lowercase));
     }
-    shorten(word, 0, WORD_MAX_BYTES);
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use tracing::error;
 use super::compile::{CompileError, Compiler};
 use super::day::Day;
 use super::schema::{FIELDS, FILE, ID, OFFSET, TIME, id_text};
+use crate::search::histogram::TooManyBuckets;
 use crate::search::query::Query;
 use crate::search::request::{Hit, PAGE_MAX_BYTES, SearchPage, SearchRequest, SortKey};
 
@@ -35,12 +36,16 @@ pub enum SearchFailure {
     /// The last word of a phrase begins too many words.
     #[error("`{0}*` begins too many words")]
     TooBroad(String),
+    /// A histogram would have too many buckets.
+    #[error(transparent)]
+    TooManyBuckets(#[from] TooManyBuckets),
 }
 
 /// Blocks of 64 documents between two looks at the clock.
-const BLOCKS_PER_LOOK: usize = 256;
+pub(super) const BLOCKS_PER_LOOK: usize = 256;
 
-enum Stop {
+/// What ends the search of an index, or of all.
+pub(super) enum Stop {
     Search(SearchFailure),
     Index(TantivyError),
 }
@@ -72,15 +77,16 @@ pub(super) fn find(
     };
     let mut segments = Vec::new();
     for day in days {
-        let opened = catch_unwind(AssertUnwindSafe(|| finding.open(&day)));
-        if let Some(opened) = finding.or_incomplete(&day.name.to_string(), opened)? {
+        let opened = catch_unwind(AssertUnwindSafe(|| open(&day, &request.query, request.now_ns)));
+        let name = day.name.to_string();
+        if let Some(opened) = or_incomplete(&mut finding.incomplete, &name, opened)? {
             segments.extend(opened);
         }
     }
     segments.sort_by_key(|segment| std::cmp::Reverse(segment.columns.times.max_value()));
     for segment in segments {
         let searched = catch_unwind(AssertUnwindSafe(|| finding.search(&segment)));
-        finding.or_incomplete(&segment.columns.index, searched)?;
+        or_incomplete(&mut finding.incomplete, &segment.columns.index, searched)?;
     }
     Ok(finding.page())
 }
@@ -94,24 +100,25 @@ struct Finding<'a> {
     incomplete: Vec<String>,
 }
 
-struct Segment {
-    columns: Arc<Columns>,
-    weight: Arc<dyn Weight>,
+/// A segment and what finds documents in it.
+pub(super) struct Segment {
+    pub(super) columns: Arc<Columns>,
+    pub(super) weight: Arc<dyn Weight>,
 }
 
 /// What a segment's documents are ordered by.
-struct Columns {
-    index: String,
+pub(super) struct Columns {
+    pub(super) index: String,
     searcher: Searcher,
     ordinal: u32,
-    times: Column<DateTime>,
+    pub(super) times: Column<DateTime>,
     offsets: Column<u64>,
     files: Option<BytesColumn>,
     ids: Option<BytesColumn>,
 }
 
 impl Columns {
-    fn reader(&self) -> &SegmentReader {
+    pub(super) fn reader(&self) -> &SegmentReader {
         self.searcher.segment_reader(self.ordinal)
     }
 
@@ -172,58 +179,58 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
-impl Finding<'_> {
-    /// Turns what one index failed with into a line of the answer.
-    fn or_incomplete<T>(
-        &mut self,
-        index: &str,
-        outcome: std::thread::Result<Result<T, Stop>>,
-    ) -> Result<Option<T>, SearchFailure> {
-        let reason = match outcome {
-            Ok(Ok(value)) => return Ok(Some(value)),
-            Ok(Err(Stop::Search(failure))) => return Err(failure),
-            Ok(Err(Stop::Index(error))) => error.to_string(),
-            Err(_) => "tantivy panicked".to_owned(),
+/// Turns what one index failed with into a line of the answer.
+pub(super) fn or_incomplete<T>(
+    incomplete: &mut Vec<String>,
+    index: &str,
+    outcome: std::thread::Result<Result<T, Stop>>,
+) -> Result<Option<T>, SearchFailure> {
+    let reason = match outcome {
+        Ok(Ok(value)) => return Ok(Some(value)),
+        Ok(Err(Stop::Search(failure))) => return Err(failure),
+        Ok(Err(Stop::Index(error))) => error.to_string(),
+        Err(_) => "tantivy panicked".to_owned(),
+    };
+    error!(index, reason, "search index");
+    let line = format!("{index}: {reason}");
+    if !incomplete.contains(&line) {
+        incomplete.push(line);
+    }
+    Ok(None)
+}
+
+/// The segments of an index that may hold something.
+pub(super) fn open(day: &Day, query: &Query, now_ns: i64) -> Result<Vec<Segment>, Stop> {
+    let searcher = day.searcher();
+    if searcher.num_docs() == 0 {
+        return Ok(Vec::new());
+    }
+    let index = day.name.to_string();
+    let compiler = Compiler { index: &index, searcher: &searcher, now_ns };
+    let query = compiler.compile(query).map_err(|error| match error {
+        CompileError::TooBroad(word) => Stop::Search(SearchFailure::TooBroad(word)),
+        CompileError::Index(error) => Stop::Index(error),
+    })?;
+    let weight: Arc<dyn Weight> =
+        Arc::from(query.weight(EnableScoring::disabled_from_searcher(&searcher))?);
+    let mut segments = Vec::new();
+    for (ordinal, reader) in (0..).zip(searcher.segment_readers()) {
+        let fast = reader.fast_fields();
+        let columns = Columns {
+            index: index.clone(),
+            searcher: searcher.clone(),
+            ordinal,
+            times: fast.date(TIME)?,
+            offsets: fast.u64(OFFSET)?,
+            files: fast.bytes(FILE)?,
+            ids: fast.bytes(ID)?,
         };
-        error!(index, reason, "search index");
-        let line = format!("{index}: {reason}");
-        if !self.incomplete.contains(&line) {
-            self.incomplete.push(line);
-        }
-        Ok(None)
+        segments.push(Segment { columns: Arc::new(columns), weight: Arc::clone(&weight) });
     }
+    Ok(segments)
+}
 
-    /// The segments of an index that may hold something.
-    fn open(&self, day: &Day) -> Result<Vec<Segment>, Stop> {
-        let searcher = day.searcher();
-        if searcher.num_docs() == 0 {
-            return Ok(Vec::new());
-        }
-        let index = day.name.to_string();
-        let compiler = Compiler { index: &index, searcher: &searcher, now_ns: self.request.now_ns };
-        let query = compiler.compile(&self.request.query).map_err(|error| match error {
-            CompileError::TooBroad(word) => Stop::Search(SearchFailure::TooBroad(word)),
-            CompileError::Index(error) => Stop::Index(error),
-        })?;
-        let weight: Arc<dyn Weight> =
-            Arc::from(query.weight(EnableScoring::disabled_from_searcher(&searcher))?);
-        let mut segments = Vec::new();
-        for (ordinal, reader) in (0..).zip(searcher.segment_readers()) {
-            let fast = reader.fast_fields();
-            let columns = Columns {
-                index: index.clone(),
-                searcher: searcher.clone(),
-                ordinal,
-                times: fast.date(TIME)?,
-                offsets: fast.u64(OFFSET)?,
-                files: fast.bytes(FILE)?,
-                ids: fast.bytes(ID)?,
-            };
-            segments.push(Segment { columns: Arc::new(columns), weight: Arc::clone(&weight) });
-        }
-        Ok(segments)
-    }
-
+impl Finding<'_> {
     fn search(&mut self, segment: &Segment) -> Result<(), Stop> {
         let columns = &segment.columns;
         let first_ns = columns.times.min_value().into_timestamp_nanos();

@@ -8,6 +8,7 @@
 mod compile;
 mod day;
 mod find;
+mod histogram;
 mod retention;
 mod schema;
 mod steady;
@@ -29,6 +30,7 @@ use tantivy::TantivyError;
 use tracing::{error, warn};
 
 use crate::document::{Document, Documents};
+use crate::search::histogram::{Histogram, HistogramRequest};
 use crate::search::request::{SearchPage, SearchRequest};
 use day::{Day, DayWriter};
 pub use find::SearchFailure;
@@ -253,9 +255,19 @@ impl Store {
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<SearchPage, SearchFailure> {
-        let days = self.days.read().unwrap_or_else(PoisonError::into_inner);
-        let days: Vec<_> = days.values().map(Arc::clone).collect();
-        find::find(days, request, deadline)
+        find::find(self.all_days(), request, deadline)
+    }
+
+    /// Counts documents over time. It blocks.
+    ///
+    /// # Errors
+    /// The deadline passed, or the request asks for too much.
+    pub fn histogram(
+        &self,
+        request: &HistogramRequest,
+        deadline: Instant,
+    ) -> Result<Histogram, SearchFailure> {
+        histogram::histogram(self.all_days(), request, deadline)
     }
 
     /// What it did and holds.
@@ -350,6 +362,11 @@ impl Store {
         let day = self.day(index).map_err(failed)?;
         writing.writers.push(DayWriter::open(day).map_err(failed)?);
         Ok(())
+    }
+
+    fn all_days(&self) -> Vec<Arc<Day>> {
+        let days = self.days.read().unwrap_or_else(PoisonError::into_inner);
+        days.values().map(Arc::clone).collect()
     }
 
     fn day(&self, index: IndexName) -> Result<Arc<Day>, TantivyError> {

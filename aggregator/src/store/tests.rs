@@ -1,5 +1,6 @@
 //! The store as a whole: once, durable, found, in order, bounded. Its answers against a naive reading: `oracle`.
 
+mod cases;
 mod oracle;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 //! It promises that every answer carries headers which keep a browser from taking it for anything else. It does not
 //! listen, and does not ask who calls: that is for whoever serves the router.
 
+mod histogram;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub fn router(state: WebState) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/search", get(search::search))
+        .route("/api/v1/histogram", get(histogram::histogram))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is nothing here", None) })
         .layer(from_fn(secured))
         .with_state(state)

@@ -72,16 +72,18 @@ pub(super) async fn search(
     }
 }
 
-fn status(error: &SearchError) -> StatusCode {
+pub(super) fn status(error: &SearchError) -> StatusCode {
     match error {
         SearchError::TimeLimit(_) => StatusCode::GATEWAY_TIMEOUT,
-        SearchError::TooBroad(_) => StatusCode::BAD_REQUEST,
+        SearchError::TooBroad(_) | SearchError::TooManyBuckets(_) | SearchError::Refused(_) => {
+            StatusCode::BAD_REQUEST
+        }
         SearchError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         SearchError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -86,6 +86,7 @@ impl Server {
             to: None,
             limit,
             json,
+            histogram: None,
             query: query.to_owned(),
         };
         run(&args)
@@ -166,6 +167,7 @@ fn the_command_says_what_is_wrong() {
         to: None,
         limit: 1,
         json: false,
+        histogram: None,
         query: "*".to_owned(),
     };
     let (code, _, errors) = run(&args(&format!("http://{unused}")));
@@ -198,6 +200,7 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
         to: None,
         limit: 2_000,
         json: true,
+        histogram: None,
         query: "*".to_owned(),
     };
     let mut errors = Vec::new();

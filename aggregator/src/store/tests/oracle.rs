@@ -17,15 +17,15 @@ use crate::search::query::{Query, Test};
 use crate::search::time::TimeText;
 use crate::search::words;
 
-struct Doc {
-    id: String,
-    index: String,
-    time_ns: i64,
-    source: Value,
+pub(super) struct Doc {
+    pub(super) id: String,
+    pub(super) index: String,
+    pub(super) time_ns: i64,
+    pub(super) source: Value,
 }
 
 /// Whether a document is found, by the words of `search/query.rs`.
-fn matches(query: &Query, doc: &Doc) -> bool {
+pub(super) fn matches(query: &Query, doc: &Doc) -> bool {
     match query {
         Query::All => true,
         Query::And(parts) => parts.iter().all(|part| matches(part, doc)),
