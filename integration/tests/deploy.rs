@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use naru_integration::programs;
 use serde_json::{Value, json};
 
 /// The ports that the programs and every document about them name.
@@ -41,7 +43,8 @@ struct Deployed {
     workload: Value,
     /// Its only container.
     container: Value,
-    /// Its configuration.
+    /// Its configuration, as text and as values.
+    text: String,
     config: Value,
 }
 
@@ -53,8 +56,9 @@ impl Deployed {
         let container = container.clone();
         let config_map = object("ConfigMap", name);
         let file = format!("{}.yaml", name.trim_start_matches("naru-"));
-        let config = serde_saphyr::from_str(text(&config_map["data"][&file])).unwrap();
-        Self { name, workload, container, config }
+        let text = text(&config_map["data"][&file]).to_owned();
+        let config = serde_saphyr::from_str(&text).unwrap();
+        Self { name, workload, container, text, config }
     }
 
     fn aggregator() -> Self {
@@ -297,4 +301,43 @@ fn images_hold_the_program_and_run_it_as_deployed() {
             ports.iter().map(|port| port["containerPort"].to_string()).collect();
         has(&format!("EXPOSE {}", ports.join(" ")));
     }
+}
+
+/// Where the manifests mount everything that configurations name.
+const MOUNTED: &str = "/etc/naru/";
+
+/// That `check` of the program says that its configuration is valid, once the secrets are there.
+fn check_configuration(deployed: &Deployed, program: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    let service = "naru-aggregator-headless.naru.svc".to_owned();
+    let signed = rcgen::generate_simple_self_signed([service]).unwrap();
+    let secrets = [
+        ("tls/tls.crt", signed.cert.pem()),
+        ("tls/tls.key", signed.signing_key.serialize_pem()),
+        ("ca/ca.crt", signed.cert.pem()),
+        ("token/token", "0123456789abcdef0123456789abcdef".to_owned()),
+    ];
+    for (name, content) in secrets {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let config = directory.path().join("config.yaml");
+    let here = format!("{}/", directory.path().display());
+    fs::write(&config, deployed.text.replace(MOUNTED, &here)).unwrap();
+    let mut check = Command::new(program);
+    check.args(["check", "--config"]).arg(&config).env("NODE_NAME", "node-1");
+    let output = check.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {}: {said}", deployed.name, output.status);
+}
+
+#[test]
+fn the_aggregator_takes_its_configuration() {
+    check_configuration(&Deployed::aggregator(), programs::aggregator());
+}
+
+#[test]
+fn the_forwarder_takes_its_configuration() {
+    check_configuration(&Deployed::forwarder(), programs::forwarder());
 }
