@@ -7,6 +7,8 @@ use prometheus_client::registry::Registry;
 use crate::config::Config;
 use crate::deliver::Destination;
 use crate::elasticsearch::client::{Client, ClientError};
+use crate::elasticsearch::search::{Search, pattern_of};
+use crate::search::backend::Backend;
 use crate::stages::{Extra, Plan, StageError, Stages, Storage, listen};
 
 /// With the 5 s that streams may take to end it is less than the 30 s that Kubernetes gives a pod.
@@ -30,8 +32,9 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     config.security.allows(config.listen).map_err(StageError::from)?;
     let settings = config.elasticsearch;
-    let destination =
-        Destination::Elasticsearch(Box::new(settings.clone()), Client::new(&settings)?);
+    let client = Client::new(&settings)?;
+    let search = Search::new(client.clone(), pattern_of(&settings.index_prefix));
+    let destination = Destination::Elasticsearch(Box::new(settings.clone()), client);
     // Ports first: nothing is opened by a process that cannot serve.
     let http = listen(config.http).await?;
     let grpc = listen(config.listen).await?;
@@ -46,7 +49,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let storage = Storage::open(&plan)?;
     let mut registry = Registry::default();
     let mut stages = Stages::start(&plan, storage, destination, grpc, &mut registry)?;
-    let extra = Extra { search: None, not_ready: Box::new(|| None), refresh: Box::new(|| ()) };
+    let extra = Extra {
+        search: Some(Backend::elasticsearch(search)),
+        not_ready: Box::new(|| None),
+        refresh: Box::new(|| ()),
+    };
     let receiving_on = stages.receiving_on();
     let listening_on = stages.serve(http, registry, extra)?;
     println!("keeping   {}", config.data_dir.display());
