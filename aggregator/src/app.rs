@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use crate::config::Config;
 use crate::deliver::Destination;
 use crate::elasticsearch::client::{Client, ClientError};
-use crate::elasticsearch::search::Search;
+use crate::elasticsearch::search::{Search, pattern_of};
 use crate::search::backend::Backend;
 use crate::stages::{Extra, Plan, StageError, Stages, Storage, listen};
 
@@ -35,8 +35,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let client = Client::new(&settings)?;
     // Whoever reaches the port may ask: beyond loopback there are probes and metrics only.
     let search = config.http.ip().is_loopback().then(|| {
-        let indices = format!("{}-*", settings.index_prefix);
-        Backend::elasticsearch(Search::new(client.clone(), indices))
+        Backend::elasticsearch(Search::new(client.clone(), pattern_of(&settings.index_prefix)))
     });
     let destination = Destination::Elasticsearch(Box::new(settings.clone()), client);
     // Ports first: nothing is opened by a process that cannot serve.

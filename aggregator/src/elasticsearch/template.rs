@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::search::{ANALYSIS, ANALYZER};
+
 /// Above the server's own templates (100) and those of Fleet (200).
 const PRIORITY: u32 = 300;
 /// The name of ours.
@@ -94,15 +96,8 @@ impl std::fmt::Display for Server {
 }
 
 fn settings() -> Value {
-    json!({
-        "index.mapping.total_fields.limit": FIELDS_MAX,
-        "analysis": {
-            "filter": {"naru_cjk": {"type": "cjk_bigram", "output_unigrams": true}},
-            "analyzer": {"naru_text": {
-                "type": "custom", "tokenizer": "standard", "filter": ["lowercase", "naru_cjk"],
-            }},
-        },
-    })
+    let analysis: Value = serde_json::from_str(ANALYSIS).unwrap_or_default();
+    json!({"index.mapping.total_fields.limit": FIELDS_MAX, "analysis": analysis})
 }
 
 fn mappings(flattened: bool) -> Value {
@@ -121,7 +116,7 @@ fn mappings(flattened: bool) -> Value {
         ],
         "properties": {
             "@timestamp": {"type": "date_nanos"},
-            "log": {"type": "text", "analyzer": "naru_text"},
+            "log": {"type": "text", "analyzer": ANALYZER},
             "stream": keyword, "level": keyword, "tag": keyword,
             "docker": {"properties": {"container_id": keyword}},
             "kubernetes": {"properties": {
@@ -158,6 +153,7 @@ mod tests {
             assert_eq!(found, path, "{version}");
             assert_eq!(body.contains("\"flattened\""), flattened, "{version}");
             assert!(body.contains("[\"logstash-*\"]"));
+            assert!(body.contains("tokenizer"), "the analysis is JSON");
         };
         let (composable, legacy) = ("/_index_template/naru", "/_template/naru");
         check(r#"{"number":"7.10.2","build_flavor":"oss"}"#, composable, false, false);

@@ -139,6 +139,50 @@ fn a_search_answers_pages_and_refusals() {
 }
 
 #[test]
+fn a_histogram_answers_buckets_and_refusals() {
+    let server = serve(5, &[]);
+    let (status, answer) = server.json("/api/v1/histogram?q=line&interval=1h");
+    assert_eq!((status, &answer["interval_ms"]), (200, &3_600_000.into()));
+    let bucket = serde_json::json!(
+        {"from": "2026-11-22T00:00:00.000Z", "from_ms": 1_795_305_600_000_i64, "count": 5, "levels": {}}
+    );
+    assert_eq!(answer["buckets"], serde_json::json!([bucket]));
+    assert_eq!(server.json("/api/v1/histogram?q=nothing").1["buckets"], serde_json::json!([]));
+    let many = "?from=2026-11-22&to=2026-11-23&interval=1ms";
+    for bad in ["?interval=1y", "?from=soon", "?q=a%20(b", "?limit=1", many] {
+        let (status, answer) = server.json(&format!("/api/v1/histogram{bad}"));
+        assert_eq!(status, 400, "{bad}");
+        assert!(answer["error"]["reason"].is_string(), "{bad}");
+    }
+}
+
+#[test]
+fn the_command_prints_a_histogram() {
+    let server = serve(3, &[]);
+    let histogram = |interval: Option<&str>, json| {
+        run(&SearchArgs {
+            url: format!("http://{}", server.address),
+            from: Some("2026-11-22".to_owned()),
+            to: Some("2026-11-23".to_owned()),
+            limit: 1,
+            json,
+            histogram: Some(interval.map(str::to_owned)),
+            query: "line".to_owned(),
+        })
+    };
+    let (code, output, errors) = histogram(Some("12h"), false);
+    let first = format!("2026-11-22T00:00:00.000Z           3  {}\n", "█".repeat(40));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!(output, first + "2026-11-22T12:00:00.000Z           0\n");
+    let (_, output, _) = histogram(None, true);
+    let counts = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["count"].as_u64().unwrap());
+    assert_eq!((output.lines().count(), counts.sum::<u64>()), (96, 3));
+    assert_eq!(histogram(Some("1y"), false).0, 64);
+}
+
+#[test]
 fn the_command_prints_all_pages() {
     let server = serve(2_500, &[]);
     let (code, output, errors) = server.search("*", 20_000, true);

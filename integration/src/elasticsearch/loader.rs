@@ -126,3 +126,26 @@ struct Action {
 struct Outcome {
     status: u16,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk_sink::{Answer, BulkSink};
+    use crate::elasticsearch::bulk::{Ready, bulks};
+
+    #[test]
+    fn every_document_is_counted_by_its_status() {
+        let sink = BulkSink::scripted(|request| match request.number {
+            0 => Answer::Refuse { status: 429, body: String::new() }.into(),
+            _ => Answer::Store.into(),
+        });
+        let ids: Vec<String> = (0..60).map(|number| format!("{number:02}")).collect();
+        let documents = ids.iter().map(|id| Ready { index: "logs", id, source: b"{}" });
+        // An action and its source are 45 bytes: ten fit.
+        let loaded = load(sink.address(), bulks(documents, 450), 3);
+        assert_eq!((loaded.requests, loaded.documents), (6, 60));
+        assert_eq!((loaded.with_status(429), loaded.with_status(201)), (10, 50));
+        assert_eq!(loaded.bytes, sink.received().bytes);
+        assert_eq!(sink.documents().len(), 50);
+    }
+}

@@ -216,3 +216,27 @@ fn a_rotated_name_that_matches_the_pattern_is_not_read_again() {
     let files: usize = node.tailer().sources.values().map(|source| source.files.len()).sum();
     assert_eq!(files, 1, "what is gone is forgotten");
 }
+
+#[test]
+fn what_changed_while_nobody_listened_is_told_when_somebody_does() {
+    let mut node = Node::new(&["*.log"]);
+    let mut files = ["a.log", "b.log"].map(|name| append(&node.host(name)));
+    let mut grow = |at: usize| files[at].write_all(b"a line\n").unwrap();
+    (0..2).for_each(&mut grow);
+    node.settle(21 * SECOND);
+    assert_eq!(node.sizes.values().collect::<Vec<_>>(), [&7, &7]);
+    // Batches fill the channel, so what there is to tell waits: of the one file first, then of the other.
+    node.deaf = true;
+    for _ in 0..4 {
+        grow(0);
+        node.pass(SECOND);
+    }
+    node.pass(15 * SECOND);
+    grow(1);
+    node.pass(25 * SECOND);
+    node.deaf = false;
+    node.pass(25 * SECOND);
+    let mut sizes: Vec<_> = node.sizes.values().copied().collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [14, 35]);
+}

@@ -32,6 +32,10 @@ pub(super) struct Node {
     pub(super) unacknowledged: BTreeMap<u64, wire::Batch>,
     pub(super) gaps: Vec<wire::Gap>,
     pub(super) rounds: u64,
+    /// The session takes nothing.
+    pub(super) deaf: bool,
+    /// By file id, the newest size that the aggregator was told of.
+    pub(super) sizes: BTreeMap<bytes::Bytes, u64>,
     /// Physical lines that were written, without their newlines.
     pub(super) written: BTreeSet<Vec<u8>>,
     /// For each physical line the documents that hold it.
@@ -56,6 +60,8 @@ impl Node {
             metrics: Metrics::default(),
             unacknowledged: BTreeMap::new(),
             gaps: Vec::new(),
+            deaf: false,
+            sizes: BTreeMap::new(),
             rounds: 0,
             written: BTreeSet::new(),
             indexed: BTreeMap::new(),
@@ -110,11 +116,16 @@ impl Node {
         let (tailer, session) = self.running.as_mut().unwrap();
         let wait = tailer.round();
         let mut sent = Vec::new();
-        while let Ok(outbound) = session.outbound.try_recv() {
+        while !self.deaf
+            && let Ok(outbound) = session.outbound.try_recv()
+        {
             match outbound {
                 Outbound::Batch(batch) => sent.push(batch),
                 Outbound::Gap(gap) => self.gaps.push(gap),
-                Outbound::Status(_) => {}
+                Outbound::Status(status) => {
+                    let sizes = status.files.into_iter().map(|file| (file.file_id, file.size));
+                    self.sizes.extend(sizes);
+                }
             }
         }
         for batch in sent {
