@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod node;
 pub mod pace;
 pub mod pki;
+pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod quiet;

@@ -20,12 +20,12 @@ use super::budget::Share;
 use super::entry::Token;
 use super::outcome::{Refused, Waiting, sort_out};
 use super::pace::{Admission, Pace, pause};
+use super::prepare::{create, denied, prepare, said};
 use super::{Metrics, Trouble};
-use crate::elasticsearch::answer::{self, FILTER, ItemError};
+use crate::elasticsearch::answer::{self, FILTER};
 use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::{Answer, Body, Client, Method, RequestError};
 use crate::elasticsearch::decide::{self, RequestVerdict};
-use crate::elasticsearch::template::Server;
 use crate::elasticsearch::{Settings, index_name};
 use crate::queue::{Letter, Letters};
 
@@ -35,7 +35,6 @@ const PROBE_DOCUMENTS: usize = 100;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest pause of one whose index takes nothing: a person must act, or the server's next look at its disks.
 const HOLD_MAX: Duration = Duration::from_secs(60);
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A limit is changed rarely, and finding it again costs a few requests.
 const GROW_AFTER: Duration = Duration::from_secs(600);
 /// No server refuses a bulk of this size for its size.
@@ -212,45 +211,11 @@ impl Sender {
                         accepted_before: part.accepted_before,
                     });
                 }
-                Admission::Probe => match self.prepare(part.bulk.index()).await {
+                Admission::Probe => match prepare(&self.client, &self.settings).await {
                     Ok(()) => return None,
                     Err(reason) => self.failed(&reason),
                 },
             }
-        }
-    }
-
-    /// Asks what the server is and puts the template.
-    async fn prepare(&self, index: IndexName) -> Result<(), String> {
-        let ask = |method, path: String, body: Option<String>| async move {
-            let body = body.map(Body::json);
-            self.client.send(method, &path, body, PREPARE_TIMEOUT).await.map_err(|e| e.to_string())
-        };
-        let answer = ask(Method::GET, "/".to_owned(), None).await?;
-        if matches!(answer.status, 401 | 403) {
-            return Err(denied(&answer));
-        }
-        let server = match Server::read(&answer.body) {
-            Some(server) => server,
-            // A proxy or a service may not say what it is; everything of these days takes what 8 takes.
-            None if (200..500).contains(&answer.status) => Server::unnamed(),
-            None => return Err(format!("GET / was answered {}", answer.status)),
-        };
-        if let Some(refusal) = server.refusal() {
-            return Err(refusal);
-        }
-        if !self.settings.template {
-            return Ok(());
-        }
-        let (path, body) = server.template(&self.settings.index_prefix);
-        let answer = ask(Method::PUT, path.clone(), Some(body)).await?;
-        match answer.status {
-            200..=299 => {
-                tracing::info!(server = %server, template = path, first_index = %index, "ready to deliver");
-                Ok(())
-            }
-            401 | 403 => Err(denied(&answer)),
-            status => Err(format!("PUT {path} was answered {status}: {}", said(&answer))),
         }
     }
 
@@ -342,7 +307,7 @@ impl Sender {
             None => self.release(index),
             Some(Waiting::Blocked(reason)) => self.hold(index, reason),
             Some(Waiting::Missing(reason)) => {
-                self.create(&name).await;
+                create(&self.client, &name).await;
                 self.hold(index, reason);
             }
             Some(Waiting::Denied(reason)) => {
@@ -359,19 +324,6 @@ impl Sender {
             next.push(Next::Again(part(sorted.again), wait));
         }
         next
-    }
-
-    /// Where indices are not made by themselves.
-    async fn create(&self, name: &str) {
-        let made = self.client.send(Method::PUT, &format!("/{name}"), None, PREPARE_TIMEOUT).await;
-        match made {
-            // 400: another one made it.
-            Ok(Answer { status: 200..=299 | 400, .. }) => {}
-            Ok(answer) => {
-                tracing::warn!(index = name, status = answer.status, "cannot make the index")
-            }
-            Err(error) => tracing::warn!(index = name, %error, "cannot make the index"),
-        }
     }
 
     async fn too_large(&self, part: Part, answer: &Answer) -> Vec<Next> {
@@ -489,19 +441,6 @@ fn halves(part: Part) -> Vec<Next> {
 
 fn hold_pause() -> Duration {
     pause(4, HOLD_MAX, chance()).max(Duration::from_millis(500))
-}
-
-fn denied(answer: &Answer) -> String {
-    format!("the credentials are refused ({}): {}", answer.status, said(answer))
-}
-
-/// What an answer says, short.
-fn said(answer: &Answer) -> String {
-    let error: Option<ItemError> = answer::failure(&answer.body);
-    error.map_or_else(
-        || String::from_utf8_lossy(answer.body.get(..200).unwrap_or(&answer.body)).into_owned(),
-        |error| error.to_string(),
-    )
 }
 
 fn compressed(body: &[u8]) -> Bytes {

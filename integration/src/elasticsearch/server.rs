@@ -1,6 +1,6 @@
 //! One node on the loopback: started, asked, stopped in its tracks, killed, and started again on the same data.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::cpu;
 use crate::eventually::{PATIENCE, eventually_within};
 use crate::http::{self, Failure};
+use crate::ports;
 use crate::process::Process;
 
 /// How long a build may take, which downloads up to 60 MB; another test's build may come before it.
@@ -22,10 +23,6 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(900);
 
 /// How long a start may take: 3 to 6 s on an idle machine, of which nearly all is CPU time.
 const START_PATIENCE: Duration = Duration::from_secs(180);
-
-/// Below what the kernel gives to outgoing connections: while a server is down, nothing else gets its port, and a client
-/// that tries again and again never connects to itself.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// What is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +98,7 @@ impl Setup {
     pub fn start(self) -> Server {
         let scratch = tempfile::tempdir().unwrap();
         build(self.flavour, scratch.path());
-        let address = free_address();
+        let address = ports::free_address();
         let process = self.spawn(scratch.path(), address, 0);
         let mut server = Server { setup: self, scratch, address, starts: 1, process };
         server.wait_until_healthy();
@@ -293,13 +290,4 @@ fn build(flavour: Flavour, scratch: &Path) {
     let mut building = Process::start(&mut node("build", flavour), scratch, "build");
     let status = building.ended_within(BUILD_PATIENCE);
     assert!(status.success(), "{} does not build: {status}\n{}", flavour.name(), building.log());
-}
-
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
 }
