@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 pub mod bulk_sink;
+pub mod cluster;
 pub mod corpus;
 pub mod cpu;
 pub mod delivery;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use naru_aggregator::document::{Documents, Identity};
 use naru_aggregator::elasticsearch::client::Client;
-use naru_aggregator::elasticsearch::search::{ANALYSIS, Search, pattern_of};
+use naru_aggregator::elasticsearch::search::{Search, pattern_of};
 use naru_aggregator::elasticsearch::{Host, Settings, template};
 use naru_aggregator::search::backend::{Backend, SearchError};
 use naru_aggregator::search::histogram::{Histogram, HistogramRequest, RawHistogram};
@@ -111,14 +111,7 @@ fn put_template(server: &Server) {
     let root = server.ask("GET", "/", None);
     let what = template::Server::read(root.to_string().as_bytes()).unwrap();
     let (path, body) = what.template("logstash");
-    let mut body: Value = serde_json::from_str(&body).unwrap();
-    let within = &mut body["template"];
-    within["settings"]["analysis"] = serde_json::from_str(ANALYSIS).unwrap();
-    // Without norms a log line without words is one that exists; and a double is no float.
-    within["mappings"]["properties"]["log"]["norms"] = false.into();
-    let double =
-        json!({"doubles": {"match_mapping_type": "double", "mapping": {"type": "double"}}});
-    within["mappings"]["dynamic_templates"].as_array_mut().unwrap().push(double);
+    let body: Value = serde_json::from_str(&body).unwrap();
     server.ask("PUT", &path, Some(&body));
 }
 

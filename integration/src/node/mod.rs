@@ -38,14 +38,14 @@ impl Node {
     /// An empty pods directory at `pods`, which must not exist.
     #[must_use]
     pub fn new(pods: &Path, zone: Zone) -> Self {
+        Self::in_ledger(pods, zone, Ledger::default())
+    }
+
+    /// The same, whose lines go into a ledger that other nodes share.
+    #[must_use]
+    pub fn in_ledger(pods: &Path, zone: Zone, ledger: Ledger) -> Self {
         fs::create_dir(pods).unwrap();
-        Self {
-            pods: pods.to_owned(),
-            ledger: Ledger::default(),
-            clock: Arc::default(),
-            zone,
-            started: 0,
-        }
+        Self { pods: pods.to_owned(), ledger, clock: Arc::default(), zone, started: 0 }
     }
 
     /// Where the pods' directories are.
