@@ -27,7 +27,6 @@ const NAME: &str = "naru-aggregator";
 /// See the module.
 #[derive(Debug)]
 pub struct Cluster {
-    directory: TempDir,
     /// Their nodes and their forwarders.
     pub nodes: Vec<Member>,
     /// The aggregators.
@@ -35,6 +34,8 @@ pub struct Cluster {
     ledger: Ledger,
     starts: u32,
     told: Told,
+    /// After those who write in it.
+    directory: TempDir,
 }
 
 /// A node and the forwarder on it.
@@ -105,7 +106,7 @@ impl Cluster {
             .map(|_| Aggregator { address: free_address(), process: None })
             .collect();
         let cluster =
-            Self { directory, nodes, aggregators, ledger, starts: 0, told: Told::default() };
+            Self { nodes, aggregators, ledger, starts: 0, told: Told::default(), directory };
         for number in 0..plan.aggregators {
             cluster.configure_aggregator(number, plan);
         }

@@ -196,6 +196,8 @@ fn the_forwarder_finds_the_aggregator() {
     let port = by_name(&service["spec"]["ports"], "grpc").unwrap();
     assert_eq!((port["port"].as_u64(), text(&port["targetPort"])), (Some(GRPC), "grpc"));
     assert_eq!(aggregator.workload["spec"]["serviceName"], "naru-aggregator-headless");
+    // It is not ready while Elasticsearch is away, and has to be found then of all times.
+    assert_eq!(service["spec"]["publishNotReadyAddresses"], true);
     assert_eq!(aggregator.config["cluster"], forwarder.config["cluster"]);
 
     let labels = &aggregator.workload["spec"]["template"]["metadata"]["labels"];

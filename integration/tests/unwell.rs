@@ -1,0 +1,88 @@
+//! An Elasticsearch that cannot be reached, is not who it should be, or does not know us: the aggregator runs, says it in a
+//! sentence, and keeps what comes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+use std::fs;
+use std::path::Path;
+
+use naru_aggregator::ingest::{Authentication, Security, TlsFiles};
+use naru_integration::bulk_sink::{Answer, BulkSink};
+use naru_integration::cluster::{Cluster, Plan};
+use naru_integration::eventually::eventually;
+use naru_integration::http;
+use naru_integration::pki::Ca;
+use naru_integration::ports::free_address;
+use naru_integration::receiver::Receiver;
+use naru_proto::frame::IoStream::Stdout;
+
+/// What `/readyz` and the log say of a destination, and that nothing is lost meanwhile.
+fn check(what: &str, elasticsearch: String, settings: String, words: &[&str]) {
+    let plan = Plan { nodes: 1, aggregators: 1, tls: true, elasticsearch, settings };
+    let mut cluster = Cluster::new(&plan);
+    let mut container = cluster.nodes[0].node.start("shop", "web-0", "web");
+    for _ in 0..100 {
+        container.line(Stdout, "kept");
+    }
+    cluster.start();
+    let said = eventually(what, || {
+        let address = cluster.aggregator(0).http_address();
+        let answer = http::get(address, "/readyz").map_err(|failure| failure.to_string())?;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        if words.iter().all(|word| body.contains(word)) { Ok(body) } else { Err(body) }
+    });
+    println!("{what}: {said}");
+    let log = cluster.aggregator(0).log();
+    assert!(words.iter().all(|word| log.contains(word)), "{log}");
+    eventually("everything is queued", || {
+        let metrics = cluster.aggregator(0).metrics();
+        match metrics.count("naru_aggregator_records_total", "") {
+            100 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+    let metrics = cluster.aggregator(0).metrics();
+    assert_eq!(metrics.count("naru_aggregator_documents_total", ""), 0, "none has an outcome");
+    cluster.stop();
+}
+
+/// TLS with a certificate for `naru-aggregator`, signed by `ca`.
+fn tls_server(directory: &Path, ca: &Ca) -> Receiver {
+    let pem = directory.join("other.pem");
+    fs::write(&pem, ca.sign("naru-aggregator")).unwrap();
+    fs::write(directory.join("ca.pem"), ca.pem()).unwrap();
+    let tls = Some(TlsFiles { certificate: pem.clone(), key: pem });
+    Receiver::start(Security { tls, authentication: Authentication::None, plaintext: true })
+}
+
+#[test]
+fn nobody_answers() {
+    let url = format!("http://{}", free_address());
+    check("nobody answers", url.clone(), String::new(), &[&url, "Connection refused"]);
+}
+
+#[test]
+fn a_certificate_of_another_authority_and_one_for_another_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = tls_server(directory.path(), &Ca::new());
+    let url = format!("https://{}", server.address());
+    let other = directory.path().join("another-ca.pem");
+    fs::write(&other, Ca::new().pem()).unwrap();
+    let ca = |path: &Path| format!("  ca: {}\n", path.display());
+    check("another authority", url.clone(), ca(&other), &[&url, "certificate"]);
+    let right = directory.path().join("ca.pem");
+    check("another name", url.clone(), ca(&right), &[&url, "certificate", "name"]);
+}
+
+#[test]
+fn refused_credentials() {
+    let sink = BulkSink::scripted(|_| {
+        let error = r#"{"error":{"type":"security_exception","reason":"unable to authenticate user [naru]"},"status":401}"#;
+        Answer::Refuse { status: 401, body: error.into() }.into()
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    fs::write(&password, "wrong\n").unwrap();
+    let settings = format!("  user: naru\n  password_file: {}\n", password.display());
+    check("refused credentials", sink.url(), settings, &["refused (401)", "unable to authenticate user [naru]"]);
+}
