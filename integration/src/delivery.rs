@@ -39,6 +39,7 @@ pub struct Delivering {
     runtime: Runtime,
     written: u64,
     offset: u64,
+    day: i64,
     _directory: TempDir,
 }
 
@@ -87,6 +88,7 @@ impl Delivering {
             runtime,
             written: 0,
             offset: 0,
+            day: 0,
             _directory: directory,
         }
     }
@@ -96,7 +98,8 @@ impl Delivering {
         let mut bytes = String::new();
         let mut records = 0;
         for text in texts {
-            let time = format_rfc3339_ns(START_NS + self.written as i64 * 1_000_000);
+            let start_ns = START_NS + self.day * 86_400_000_000_000;
+            let time = format_rfc3339_ns(start_ns + self.written as i64 * 1_000_000);
             writeln!(bytes, "{} stdout F {text}", String::from_utf8_lossy(&time)).unwrap();
             self.written += 1;
             records += 1;
@@ -115,6 +118,11 @@ impl Delivering {
             body,
         };
         self.runtime.block_on(self.queue.append(batch)).unwrap();
+    }
+
+    /// What is appended from now on is of so many days after 2026-11-22, and in that day's index.
+    pub fn set_day(&mut self, day: i64) {
+        self.day = day;
     }
 
     /// Appends `count` numbered lines, some hundred a batch.

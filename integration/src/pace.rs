@@ -23,3 +23,8 @@ impl Pace {
         self.next += self.step;
     }
 }
+
+/// An outage has a length of its own: this waits for nothing to happen.
+pub fn lasts(time: Duration) {
+    thread::sleep(time);
+}

@@ -275,3 +275,47 @@ fn a_stop_leaves_the_rest_in_the_queue() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(!delivering.is_drained(), "nothing was delivered, and it must not say so");
 }
+
+#[test]
+fn an_index_that_always_fails_does_not_stop_the_others() {
+    for status in [503, 504, 429] {
+        let bad = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&bad);
+        let sink = BulkSink::scripted(move |request| {
+            if request.path.contains("2026.11.22") && still.load(Ordering::Acquire) {
+                return each(request, |_| Fate::refuse(status, "unavailable_shards_exception"));
+            }
+            Answer::Store.into()
+        });
+        let mut delivering = Delivering::start(settings(&sink.url()));
+        delivering.append_numbered(100);
+        eventually("the index was tried", || {
+            if sink.received().requests > 0 { Ok(()) } else { Err(String::new()) }
+        });
+        delivering.set_day(1);
+        delivering.append_numbered(100);
+        eventually("the other index has its documents", || match sink.documents().len() {
+            100 => Ok(()),
+            other => Err(format!("{other} documents")),
+        });
+        bad.store(false, Ordering::Release);
+        closed(&delivering, &sink, 0);
+    }
+}
+
+#[test]
+fn a_poisonous_document_that_is_alone_waits_and_what_follows_it_goes() {
+    let sink = BulkSink::scripted(|request| {
+        let poison =
+            request.items.iter().any(|i| String::from_utf8_lossy(&i.source).contains("poison"));
+        if !poison {
+            return Answer::Store.into();
+        }
+        let body = r#"{"error":{"type":"illegal_argument_exception","reason":"Malformed action"},"status":400}"#;
+        Answer::Refuse { status: 400, body: body.into() }.into()
+    });
+    let mut delivering = Delivering::start(settings(&sink.url()));
+    // Nothing was ever accepted: that it is the document's fault shows by its neighbours.
+    delivering.append(["poison", "one", "two", "three"]);
+    closed(&delivering, &sink, 1);
+}

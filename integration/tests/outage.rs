@@ -13,7 +13,7 @@ use naru_integration::elasticsearch::{Flavour, Server, start_or_skip};
 use naru_integration::eventually::{eventually, eventually_within};
 use naru_integration::fault::relay::Relay;
 use naru_integration::node::{Container, Kubelet};
-use naru_integration::pace::Pace;
+use naru_integration::pace::{self, Pace};
 use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::{Stderr, Stdout};
 use serde_json::json;
@@ -173,12 +173,12 @@ fn every_kind_of_outage_loses_nothing_and_indexes_nothing_twice() {
     println!("Elasticsearch is killed, and back after {OUTAGE:?}");
     server.kill();
     said(&mut cluster, &server.url());
-    thread::sleep(OUTAGE);
+    pace::lasts(OUTAGE);
     server.restart();
 
     println!("Elasticsearch hangs for {OUTAGE:?}");
     server.pause();
-    thread::sleep(OUTAGE);
+    pace::lasts(OUTAGE);
     server.resume();
     server.wait_until_healthy();
 

@@ -4,17 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 
-use naru_aggregator::ingest::{Authentication, Security, TlsFiles};
 use naru_integration::bulk_sink::{Answer, BulkSink};
 use naru_integration::cluster::{Cluster, Plan};
 use naru_integration::eventually::eventually;
 use naru_integration::http;
 use naru_integration::pki::Ca;
 use naru_integration::ports::free_address;
-use naru_integration::receiver::Receiver;
 use naru_proto::frame::IoStream::Stdout;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection};
 
 /// What `/readyz` and the log say of a destination, and that nothing is lost meanwhile.
 fn check(what: &str, elasticsearch: String, settings: String, words: &[&str]) {
@@ -46,13 +50,27 @@ fn check(what: &str, elasticsearch: String, settings: String, words: &[&str]) {
     cluster.stop();
 }
 
-/// TLS with a certificate for `naru-aggregator`, signed by `ca`.
-fn tls_server(directory: &Path, ca: &Ca) -> Receiver {
-    let pem = directory.join("other.pem");
-    fs::write(&pem, ca.sign("naru-aggregator")).unwrap();
-    fs::write(directory.join("ca.pem"), ca.pem()).unwrap();
-    let tls = Some(TlsFiles { certificate: pem.clone(), key: pem });
-    Receiver::start(Security { tls, authentication: Authentication::None, plaintext: true })
+/// Shakes hands as `naru-aggregator`, with a certificate of `ca`, and says nothing more.
+fn tls_server(ca: &Ca) -> SocketAddr {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let pem = ca.sign("naru-aggregator");
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It ends with the test's process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            // Whoever does not trust it hangs up.
+            drop(connection.complete_io(&mut stream.unwrap()));
+        }
+    });
+    address
 }
 
 #[test]
@@ -64,13 +82,14 @@ fn nobody_answers() {
 #[test]
 fn a_certificate_of_another_authority_and_one_for_another_name() {
     let directory = tempfile::tempdir().unwrap();
-    let server = tls_server(directory.path(), &Ca::new());
-    let url = format!("https://{}", server.address());
+    let authority = Ca::new();
+    let url = format!("https://{}", tls_server(&authority));
     let other = directory.path().join("another-ca.pem");
     fs::write(&other, Ca::new().pem()).unwrap();
     let ca = |path: &Path| format!("  ca: {}\n", path.display());
     check("another authority", url.clone(), ca(&other), &[&url, "certificate"]);
     let right = directory.path().join("ca.pem");
+    fs::write(&right, authority.pem()).unwrap();
     check("another name", url.clone(), ca(&right), &[&url, "certificate", "name"]);
 }
 
@@ -84,5 +103,10 @@ fn refused_credentials() {
     let password = directory.path().join("password");
     fs::write(&password, "wrong\n").unwrap();
     let settings = format!("  user: naru\n  password_file: {}\n", password.display());
-    check("refused credentials", sink.url(), settings, &["refused (401)", "unable to authenticate user [naru]"]);
+    check(
+        "refused credentials",
+        sink.url(),
+        settings,
+        &["refused (401)", "unable to authenticate user [naru]"],
+    );
 }

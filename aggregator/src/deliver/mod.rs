@@ -10,6 +10,7 @@ mod entry;
 mod metrics;
 mod outcome;
 mod pace;
+mod part;
 mod prepare;
 mod send;
 mod to_elasticsearch;

@@ -107,7 +107,11 @@ pub(super) fn sort_out(bulk: Bulk<Token>, items: &[ItemAnswer], index: &str) -> 
             Verdict::Missing => sorted.why_waiting = Some(Waiting::Missing(why())),
         }
         match verdict {
-            Verdict::Blocked | Verdict::Denied | Verdict::Missing => Sifted::Second(item),
+            Verdict::Blocked | Verdict::Denied | Verdict::Missing => {
+                // It may wait for long, and a part of a batch keeps all of it.
+                item.record = bytes::Bytes::copy_from_slice(&item.record);
+                Sifted::Second(item)
+            }
             _ => Sifted::First(item),
         }
     });

@@ -16,12 +16,12 @@ pub(super) async fn prepare(client: &Client, settings: &Settings) -> Result<(), 
         client.send(method, &path, body, PREPARE_TIMEOUT).await.map_err(|e| e.to_string())
     };
     let answer = ask(Method::GET, "/".to_owned(), None).await?;
-    if matches!(answer.status, 401 | 403) {
+    if answer.status == 401 {
         return Err(denied(&answer));
     }
     let server = match Server::read(&answer.body) {
         Some(server) => server,
-        // A proxy or a service may not say what it is; everything of these days takes what 8 takes.
+        // A proxy, a service, or a user with rights to indices alone may not say what it is; everything of these days takes what 8 takes.
         None if (200..500).contains(&answer.status) => Server::unnamed(),
         None => return Err(format!("GET / was answered {}", answer.status)),
     };

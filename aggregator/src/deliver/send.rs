@@ -20,6 +20,7 @@ use super::budget::Share;
 use super::entry::Token;
 use super::outcome::{Refused, Waiting, sort_out};
 use super::pace::{Admission, Pace, pause};
+use super::part::{Next, Part, halves};
 use super::prepare::{create, denied, prepare, said};
 use super::{Metrics, Trouble};
 use crate::elasticsearch::answer::{self, FILTER};
@@ -35,6 +36,11 @@ const PROBE_DOCUMENTS: usize = 100;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest pause of one whose index takes nothing: a person must act, or the server's next look at its disks.
 const HOLD_MAX: Duration = Duration::from_secs(60);
+const HOLD_MIN: Duration = Duration::from_millis(500);
+/// How often a bulk is sent before it gives its place to others: one that never succeeds must not stop them.
+const TRIES_IN_PLACE: u32 = 5;
+/// How often a server may be too busy before it is said.
+const TRIES_UNSAID: u32 = 3;
 /// A limit is changed rarely, and finding it again costs a few requests.
 const GROW_AFTER: Duration = Duration::from_secs(600);
 /// No server refuses a bulk of this size for its size.
@@ -63,23 +69,8 @@ pub(super) struct Sender {
     accepted: AtomicU64,
     /// Indices that take nothing, and why.
     held: Mutex<BTreeMap<IndexName, String>>,
-}
-
-/// A part of a bulk that was not settled, and what has happened to it.
-struct Part {
-    bulk: Bulk<Token>,
-    tries: u32,
-    /// Bulks accepted when it was first refused as malformed.
-    accepted_before: Option<u64>,
-}
-
-/// What is still to be done for a part.
-enum Next {
-    Send(Part),
-    /// To be sent again after a pause, in its place.
-    Again(Part, Duration),
-    /// To be sent again after a pause; others have its place meanwhile.
-    Hold(Part, Duration),
+    /// Why dead letters cannot be kept.
+    unkept: Mutex<Option<String>>,
 }
 
 impl Sender {
@@ -104,6 +95,7 @@ impl Sender {
             grow_at: Mutex::default(),
             accepted: AtomicU64::new(0),
             held: Mutex::default(),
+            unkept: Mutex::default(),
         }
     }
 
@@ -121,9 +113,22 @@ impl Sender {
         while let Some(next) = waiting.pop() {
             match next {
                 Next::Send(part) => waiting.extend(self.attempt(part).await),
-                Next::Again(part, pause) => {
+                // What may go now is not kept by what must wait.
+                wait @ (Next::Again(..) | Next::Hold(..)) if waiting.iter().any(Next::is_send) => {
+                    waiting.insert(0, wait);
+                }
+                Next::Again(part, pause) if part.tries < TRIES_IN_PLACE => {
                     self.metrics.retried.inc_by(part.bulk.len() as u64);
                     tokio::time::sleep(pause).await;
+                    waiting.push(Next::Send(part));
+                }
+                // It fails where others may not: they get its place.
+                Next::Again(part, wait) => {
+                    self.metrics.retried.inc_by(part.bulk.len() as u64);
+                    let wait = wait.max(pause(part.tries, PAUSE_MAX, chance()));
+                    self.end();
+                    tokio::time::sleep(wait).await;
+                    self.begin().await;
                     waiting.push(Next::Send(part));
                 }
                 Next::Hold(part, pause) => {
@@ -222,7 +227,9 @@ impl Sender {
     async fn send(&self, bulk: &mut Bulk<Token>) -> Result<Answer, RequestError> {
         let index = index_name(&self.settings.index_prefix, bulk.index());
         let timeout = self.settings.request_timeout;
-        let path = format!("/{index}/_bulk?timeout={}ms&filter_path={FILTER}", timeout.as_millis());
+        // The server is to give up on a shard, and say so, before nobody listens any more.
+        let wait = timeout / 2;
+        let path = format!("/{index}/_bulk?timeout={}ms&filter_path={FILTER}", wait.as_millis());
         let body = bulk.take_body();
         self.metrics.bulk_bytes.inc_by(body.len() as u64);
         let bytes = if self.settings.gzip { compressed(&body) } else { body.clone() };
@@ -248,6 +255,10 @@ impl Sender {
             },
             RequestVerdict::Overloaded => {
                 self.paced(Pace::overloaded);
+                if part.tries >= TRIES_UNSAID {
+                    let (status, said) = (answer.status, said(answer));
+                    self.say(Some(format!("a bulk is answered {status} again and again: {said}")));
+                }
                 vec![Next::Again(part, pause)]
             }
             RequestVerdict::Failed => {
@@ -269,7 +280,10 @@ impl Sender {
             RequestVerdict::Blocked => {
                 self.paced(Pace::answered);
                 self.hold(part.bulk.index(), error.map_or_else(String::new, |e| e.to_string()));
-                vec![Next::Hold(part, hold_pause())]
+                {
+                    let pause = hold_pause(part.tries);
+                    vec![Next::Hold(part, pause)]
+                }
             }
             RequestVerdict::TooLarge => {
                 self.paced(Pace::answered);
@@ -310,12 +324,10 @@ impl Sender {
                 create(&self.client, &name).await;
                 self.hold(index, reason);
             }
-            Some(Waiting::Denied(reason)) => {
-                self.failed(&format!("not allowed to write to {name}: {reason}"));
-            }
+            Some(Waiting::Denied(reason)) => self.hold(index, format!("not allowed: {reason}")),
         }
         if !sorted.waiting.is_empty() {
-            next.push(Next::Hold(part(sorted.waiting), hold_pause()));
+            next.push(Next::Hold(part(sorted.waiting), hold_pause(tries)));
         }
         if !sorted.again.is_empty() {
             // What was repaired goes at once.
@@ -351,13 +363,18 @@ impl Sender {
             return Vec::new();
         }
         self.hold(part.bulk.index(), format!("a bulk of one document was answered {reason}"));
-        vec![Next::Hold(part, hold_pause())]
+        {
+            let pause = hold_pause(part.tries);
+            vec![Next::Hold(part, pause)]
+        }
     }
 
     async fn bury_whole(&self, bulk: Bulk<Token>, reason: String) {
-        let index = index_name(&self.settings.index_prefix, bulk.index());
-        let dead = bulk.into_items().map(|item| Refused::new(item, &index, reason.clone()));
+        let index = bulk.index();
+        let name = index_name(&self.settings.index_prefix, index);
+        let dead = bulk.into_items().map(|item| Refused::new(item, &name, reason.clone()));
         self.bury(dead.collect()).await;
+        self.release(index);
     }
 
     /// Makes dead letters durable and settles them. While they cannot be kept, this bulk waits.
@@ -371,12 +388,20 @@ impl Sender {
             let kept = tokio::task::spawn_blocking(move || chain.append_all(&kept)).await;
             match kept {
                 Ok(Ok(_)) => break,
-                Ok(Err(error)) => self.say(Some(format!("dead letters cannot be kept: {error}"))),
-                Err(_) => self.say(Some("dead letters cannot be kept: the thread died".to_owned())),
+                Ok(Err(error)) => {
+                    *lock(&self.unkept) = Some(format!("dead letters cannot be kept: {error}"));
+                    self.say(None);
+                }
+                Err(died) if died.is_panic() => std::panic::resume_unwind(died.into_panic()),
+                // The runtime ends, and this with it.
+                Err(_) => {}
             }
             tries += 1;
+            self.end();
             tokio::time::sleep(pause(tries, PAUSE_MAX, chance())).await;
+            self.begin().await;
         }
+        *lock(&self.unkept) = None;
         if let Some(first) = letters.first() {
             tracing::warn!(
                 index = first.index,
@@ -408,7 +433,7 @@ impl Sender {
 
     /// Says what is wrong with the server, or that nothing is; what is held is said in any case.
     fn say(&self, reason: Option<String>) {
-        let reason = reason.or_else(|| {
+        let reason = lock(&self.unkept).clone().or(reason).or_else(|| {
             let held = lock(&self.held);
             let first = held.values().next()?;
             let more = held.len() - 1;
@@ -432,15 +457,8 @@ impl Sender {
     }
 }
 
-fn halves(part: Part) -> Vec<Next> {
-    let Part { mut bulk, tries, accepted_before } = part;
-    let second = bulk.split_off(bulk.len() / 2);
-    let part = |bulk| Part { bulk, tries, accepted_before };
-    vec![Next::Send(part(second)), Next::Send(part(bulk))]
-}
-
-fn hold_pause() -> Duration {
-    pause(4, HOLD_MAX, chance()).max(Duration::from_millis(500))
+fn hold_pause(tries: u32) -> Duration {
+    pause(tries.saturating_add(2), HOLD_MAX, chance()).max(HOLD_MIN)
 }
 
 fn compressed(body: &[u8]) -> Bytes {

@@ -254,15 +254,19 @@ impl Making {
                 bulk.push(&document, record.unwrap_or_default(), origin.token());
             }
             self.documents = documents;
-            if self.lanes.len() > LANES_MAX {
+            while self.lanes.len() > LANES_MAX || self.lane_bytes() > self.sender.ceiling() {
                 let fullest = self.lanes.iter().max_by_key(|(_, bulk)| bulk.bytes());
-                if let Some(index) = fullest.map(|(index, _)| *index) {
-                    self.send_lane(index, stop)?;
-                }
+                let Some(index) = fullest.map(|(index, _)| *index) else { break };
+                self.send_lane(index, stop)?;
             }
             next = progress.next_record;
         }
         Ok(())
+    }
+
+    /// What waits in all lanes: as much as one bulk, for which the budget has room.
+    fn lane_bytes(&self) -> usize {
+        self.lanes.values().map(Bulk::bytes).sum()
     }
 
     fn send_lanes(&mut self, stop: &AtomicBool) -> Result<(), Stop> {

@@ -87,6 +87,18 @@ impl Status {
     }
 }
 
+/// Errors of an index that takes nothing now.
+const CLOSED: [&str; 3] =
+    ["cluster_block_exception", "index_closed_exception", "index_create_block_exception"];
+/// How the reasons of a 400 begin that is the index's or the cluster's fault, not the document's.
+const INDEX_FAULTS: [&str; 5] = [
+    "this action would add [",
+    "no write index is defined",
+    "pipeline with id [",
+    "Number of documents in",
+    "number of documents in",
+];
+
 /// An error, as far as the decisions tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
@@ -98,10 +110,14 @@ enum Cause {
 impl Cause {
     fn of(error: Option<&ItemError>) -> Self {
         let Some(error) = error else { return Self::Other };
-        let closed = ["cluster_block_exception", "index_closed_exception"];
-        // 7.x: validation_exception; the text is the only thing that says which.
-        let no_shards = error.reason.contains("maximum") && error.reason.contains("shards open");
-        if closed.contains(&error.kind.as_str()) || no_shards { Self::Block } else { Self::Other }
+        if CLOSED.contains(&error.kind.as_str()) {
+            return Self::Block;
+        }
+        // The text alone says which, and it may quote the document: only how it begins is the server's own.
+        let reason = error.reason.strip_prefix("Validation Failed: 1: ").unwrap_or(&error.reason);
+        let general = ["illegal_argument_exception", "validation_exception"];
+        let of_index = INDEX_FAULTS.iter().any(|fault| reason.starts_with(fault));
+        if general.contains(&error.kind.as_str()) && of_index { Self::Block } else { Self::Other }
     }
 }
 
@@ -110,6 +126,7 @@ impl Cause {
 pub fn item(status: u16, error: Option<&ItemError>) -> Verdict {
     match (Status::of(status), Cause::of(error)) {
         (Status::Success, Cause::Other | Cause::Block) => Verdict::Indexed,
+        // With `create` nothing else conflicts but the id.
         (Status::Conflict, Cause::Other | Cause::Block) => Verdict::Duplicate,
         (Status::BadRequest | Status::Forbidden | Status::TooMany, Cause::Block) => {
             Verdict::Blocked
@@ -137,6 +154,8 @@ pub fn request(status: u16, error: Option<&ItemError>) -> RequestVerdict {
         (Status::BadRequest | Status::Forbidden | Status::TooMany, Cause::Block) => {
             RequestVerdict::Blocked
         }
+        // What is not Elasticsearch's own answer says nothing of the documents.
+        (Status::BadRequest, Cause::Other) if error.is_none() => RequestVerdict::Misaddressed,
         (Status::BadRequest, Cause::Other) => RequestVerdict::Malformed,
         (Status::Unauthorized, Cause::Other | Cause::Block) | (Status::Forbidden, Cause::Other) => {
             RequestVerdict::Denied
@@ -184,6 +203,18 @@ mod tests {
         check(400, "validation_exception", full, Verdict::Blocked);
         check(400, "illegal_argument_exception", full, Verdict::Blocked);
         check(400, "mapper_parsing_exception", "failed to parse", Verdict::Unmappable);
+        let forged = "failed to parse field [json.code]: Preview of field's value: 'this action would add [2] maximum shards open'";
+        check(400, "mapper_parsing_exception", forged, Verdict::Unmappable);
+        check(400, "illegal_argument_exception", forged, Verdict::Unmappable);
+        let wrapped = format!("Validation Failed: 1: {full};");
+        check(400, "validation_exception", &wrapped, Verdict::Blocked);
+        check(
+            400,
+            "illegal_argument_exception",
+            "pipeline with id [x] does not exist",
+            Verdict::Blocked,
+        );
+        check(403, "index_create_block_exception", "", Verdict::Blocked);
         check(400, "document_parsing_exception", "", Verdict::Unmappable);
         check(400, "strict_dynamic_mapping_exception", "", Verdict::Unmappable);
         check(400, "illegal_argument_exception", "Limit of total fields", Verdict::Unmappable);
@@ -210,6 +241,7 @@ mod tests {
         check(200, "", RequestVerdict::Items);
         check(400, "illegal_argument_exception", RequestVerdict::Malformed);
         check(400, "index_closed_exception", RequestVerdict::Blocked);
+        check(400, "", RequestVerdict::Misaddressed);
         check(401, "security_exception", RequestVerdict::Denied);
         check(403, "security_exception", RequestVerdict::Denied);
         check(403, "cluster_block_exception", RequestVerdict::Blocked);
