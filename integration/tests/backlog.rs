@@ -31,7 +31,7 @@ impl Pool {
 
     fn line(&self, random: &mut fastrand::Rng) -> &str {
         let start = random.usize(..self.text.len() - LINE_BYTES);
-        &self.text[start..start + LINE_BYTES]
+        self.text.get(start..start + LINE_BYTES).unwrap()
     }
 }
 
