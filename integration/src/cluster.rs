@@ -230,6 +230,11 @@ impl Cluster {
         self.aggregators[number].process.as_mut().expect("it does not run")
     }
 
+    /// The running forwarder.
+    pub fn forwarder(&mut self, number: usize) -> &mut Process {
+        self.nodes[number].forwarder.as_mut().expect("it does not run")
+    }
+
     /// Waits until each aggregator that was started listens.
     pub fn wait_for_aggregators(&mut self) {
         for process in self.aggregators.iter_mut().filter_map(|one| one.process.as_mut()) {

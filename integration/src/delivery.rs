@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
 use crate::metrics::Metrics as Sampled;
+use crate::rig::CLUSTER;
 
 /// 2026-11-22T00:30:00Z.
 const START_NS: i64 = 1_795_307_400_000_000_000;
@@ -56,11 +57,20 @@ impl Delivering {
     /// Begins to deliver what will be appended.
     #[must_use]
     pub fn start(settings: Settings) -> Self {
+        Self::start_with(settings, [])
+    }
+
+    /// The same when these are in the queue before: a backlog.
+    #[must_use]
+    pub fn start_with(settings: Settings, backlog: impl IntoIterator<Item = StoredBatch>) -> Self {
         // Whoever installed one before is right as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let directory = tempfile::tempdir().unwrap();
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (queue, letters) = open(directory.path());
+        for batch in backlog {
+            runtime.block_on(queue.append(batch)).unwrap();
+        }
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(registry.sub_registry_with_prefix("naru_aggregator"));
@@ -69,7 +79,7 @@ impl Delivering {
         let destination = Destination::Elasticsearch(Box::new(settings), client);
         let delivery = Delivery::new(
             queue.reader().unwrap(),
-            ClusterKey::of("default"),
+            ClusterKey::of(CLUSTER),
             destination,
             letters.clone(),
             metrics,
@@ -104,19 +114,8 @@ impl Delivering {
             self.written += 1;
             records += 1;
         }
-        let mut body = BodyWriter::default();
-        body.push(&header(self.offset, bytes.len() as u64), bytes.as_bytes());
+        let batch = batch(self.offset, bytes.as_bytes(), records);
         self.offset += bytes.len() as u64;
-        let raw_bytes = body.raw_bytes() as u32;
-        let body = Bytes::from(body.finish());
-        let batch = StoredBatch {
-            node: "node-1".to_owned(),
-            received_ms: 1_795_307_400_000,
-            records,
-            raw_bytes,
-            crc32c: crc32c::crc32c(&body),
-            body,
-        };
         self.runtime.block_on(self.queue.append(batch)).unwrap();
     }
 
@@ -172,6 +171,23 @@ impl Delivering {
 impl Drop for Delivering {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// A batch of whole CRI lines that begin at an offset of the only file there is.
+#[must_use]
+pub fn batch(offset: u64, lines: &[u8], records: u32) -> StoredBatch {
+    let mut body = BodyWriter::default();
+    body.push(&header(offset, lines.len() as u64), lines);
+    let raw_bytes = body.raw_bytes() as u32;
+    let body = Bytes::from(body.finish());
+    StoredBatch {
+        node: "node-1".to_owned(),
+        received_ms: 1_795_307_400_000,
+        records,
+        raw_bytes,
+        crc32c: crc32c::crc32c(&body),
+        body,
     }
 }
 
