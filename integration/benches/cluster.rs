@@ -34,7 +34,7 @@ fn main() {
     for corpus in Corpus::ALL {
         let mut rounds: Vec<_> =
             (0..ROUNDS).map(|round| throughput(corpus, round as u64)).collect();
-        rounds.sort_by(|a, b| b.cpu().cmp(&a.cpu()));
+        rounds.sort_by_key(|round| std::cmp::Reverse(round.cpu()));
         let median = &rounds[ROUNDS / 2];
         println!(
             "{:<10} {:>7} {:>15.0} {:>17.0} {:>18.0} {:>11.0}   {:.1} + {:.1}",
@@ -208,7 +208,7 @@ fn line(time: &str, number: usize) -> String {
 fn number_in(source: &[u8]) -> usize {
     let text = std::str::from_utf8(source).unwrap();
     let (_, after) = text.split_once("number=").unwrap();
-    after[..8].parse().unwrap()
+    after.get(..8).unwrap().parse().unwrap()
 }
 
 fn arrived(arrivals: &Arrivals, numbers: std::ops::Range<usize>) {
