@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,7 @@ fn main() {
     for corpus in Corpus::ALL {
         let mut rounds: Vec<_> =
             (0..ROUNDS).map(|round| throughput(corpus, round as u64)).collect();
-        rounds.sort_by_key(|round| std::cmp::Reverse(round.cpu()));
+        rounds.sort_by_key(|round| Reverse(round.cpu()));
         let median = &rounds[ROUNDS / 2];
         println!(
             "{:<10} {:>7} {:>15.0} {:>17.0} {:>18.0} {:>11.0}   {:.1} + {:.1}",
@@ -49,6 +50,13 @@ fn main() {
         );
         let summed: Vec<_> = rounds.iter().map(|r| format!("{:.0}", r.lines_in(r.cpu()))).collect();
         println!("           rounds: {}", summed.join(", "));
+        let threads: Vec<_> = median
+            .threads
+            .iter()
+            .filter(|(_, time)| *time >= Duration::from_millis(20))
+            .map(|(name, time)| format!("{name} {:.2}", time.as_secs_f64()))
+            .collect();
+        println!("           aggregator's CPU s: {}", threads.join(", "));
     }
     latency();
 }
@@ -70,6 +78,8 @@ struct Round {
     size: Size,
     forwarder: Cost,
     aggregator: Cost,
+    /// The aggregator's.
+    threads: Vec<(String, Duration)>,
     took: Duration,
 }
 
@@ -104,8 +114,9 @@ fn throughput(corpus: Corpus, seed: u64) -> Round {
     });
     let took = begun.elapsed();
     let (forwarder, aggregator) = costs(&mut cluster);
+    let threads = cpu::by_thread(cluster.aggregator(0).id());
     cluster.stop();
-    Round { size, forwarder, aggregator, took }
+    Round { size, forwarder, aggregator, threads, took }
 }
 
 fn log(cluster: &Cluster) -> File {
