@@ -319,3 +319,18 @@ fn a_poisonous_document_that_is_alone_waits_and_what_follows_it_goes() {
     delivering.append(["poison", "one", "two", "three"]);
     closed(&delivering, &sink, 1);
 }
+
+#[test]
+fn a_bulk_that_a_small_server_refuses_however_often_is_halved() {
+    const LIMIT: usize = 140_000;
+    let sink = BulkSink::scripted(|request| {
+        if request.bytes <= LIMIT {
+            return Answer::Store.into();
+        }
+        let body = r#"{"error":{"type":"es_rejected_execution_exception","reason":"rejected execution of coordinating operation"},"status":429}"#;
+        Answer::Refuse { status: 429, body: body.into() }.into()
+    });
+    let mut delivering = Delivering::start(settings(&sink.url()));
+    delivering.append_numbered(600);
+    closed(&delivering, &sink, 0);
+}

@@ -27,8 +27,9 @@ const OUTAGE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What makes the server refuse what a busy one refuses: whole bulks for their size, bulks and items for their number.
-const NARROW: [(&str, &str); 4] = [
+const NARROW: [(&str, &str); 5] = [
     ("http.max_content_length", "1mb"),
+    ("indexing_pressure.memory.limit", "1500kb"),
     ("thread_pool.write.size", "1"),
     ("thread_pool.write.queue_size", "1"),
     // The server's own look at its disk would lift a block that a story has set.
@@ -199,10 +200,13 @@ fn every_kind_of_outage_loses_nothing_and_indexes_nothing_twice() {
     cluster.caught_up(&server, PATIENCE);
     let refused_by_size =
         count(&mut cluster, "naru_aggregator_bulk_requests_total", "code=\"413\"");
+    let refused_by_number =
+        count(&mut cluster, "naru_aggregator_bulk_requests_total", "code=\"429\"");
     let retried = count(&mut cluster, "naru_aggregator_retried_documents_total", "");
     let (verdict, again) = cluster.judge(&server, "every kind of outage");
     println!(
-        "{refused_by_size} bulks were refused for their size, {retried} documents were sent again"
+        "{refused_by_size} bulks were refused for their size, {refused_by_number} for what else the server had to do; \
+         {retried} documents were sent again"
     );
     verdict.assert_closed();
     assert!(verdict.written >= LINES);

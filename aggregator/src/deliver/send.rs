@@ -255,11 +255,7 @@ impl Sender {
             },
             RequestVerdict::Overloaded => {
                 self.paced(Pace::overloaded);
-                if part.tries >= TRIES_UNSAID {
-                    let (status, said) = (answer.status, said(answer));
-                    self.say(Some(format!("a bulk is answered {status} again and again: {said}")));
-                }
-                vec![Next::Again(part, pause)]
+                self.overloaded(part, answer, pause)
             }
             RequestVerdict::Failed => {
                 self.failed(&format!("a bulk was answered {}: {}", answer.status, said(answer)));
@@ -338,12 +334,31 @@ impl Sender {
         next
     }
 
+    /// A server with little memory may refuse one bulk alone, however often it comes: it is halved then.
+    fn overloaded(&self, part: Part, answer: &Answer, pause: Duration) -> Vec<Next> {
+        if part.tries < TRIES_UNSAID {
+            return vec![Next::Again(part, pause)];
+        }
+        let (status, said) = (answer.status, said(answer));
+        self.say(Some(format!("a bulk is answered {status} again and again: {said}")));
+        if status != 429 || part.bulk.len() < 2 || part.bulk.bytes() < 2 * CEILING_MIN_BYTES {
+            return vec![Next::Again(part, pause)];
+        }
+        self.limit_to(part.bulk.bytes() / 2);
+        // Each half gets its tries: a server that is only busy is not asked the more for it.
+        halves(Part { tries: 0, ..part })
+    }
+
+    /// From now on bulks have no more bytes, for a while.
+    fn limit_to(&self, bytes: usize) {
+        self.ceiling.fetch_min(bytes.max(CEILING_MIN_BYTES), Relaxed);
+        *lock(&self.grow_at) = Some(Instant::now() + GROW_AFTER);
+    }
+
     async fn too_large(&self, part: Part, answer: &Answer) -> Vec<Next> {
         let bytes = part.bulk.bytes();
         if part.bulk.len() > 1 {
-            let ceiling = (bytes / 2).max(CEILING_MIN_BYTES);
-            self.ceiling.fetch_min(ceiling, Relaxed);
-            *lock(&self.grow_at) = Some(Instant::now() + GROW_AFTER);
+            self.limit_to(bytes / 2);
             return halves(part);
         }
         let reason =
