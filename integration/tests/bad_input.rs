@@ -92,6 +92,8 @@ fn bad_batches_are_refused_and_the_stream_lives_on() {
         assert_eq!(client.ship(good).await, Answer::Ack, "the connection was kept");
         bad.len() as u64
     });
+    // It closes the connection: a stop waits for streams that are open.
+    drop(runtime);
     assert_eq!(refused(process.metrics()), sent, "each is counted");
     let container = "kubernetes.pod_name:hostile-0";
     naru_integration::eventually::eventually("the good lines are indexed", || match export::total(

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use naru_integration::bulk_sink::{Answer, BulkSink};
@@ -109,4 +110,71 @@ fn refused_credentials() {
         settings,
         &["refused (401)", "unable to authenticate user [naru]"],
     );
+}
+
+/// Answers every request with this JSON, and keeps the requests' heads.
+fn answering(body: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    // It ends with the test's process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+            seen.lock().unwrap().push(head);
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            // Whoever asked may have gone.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    (address, heads)
+}
+
+#[test]
+fn a_version_that_is_too_old_and_credentials_from_files() {
+    let old = r#"{"version":{"number":"6.8.23","build_flavor":"default"}}"#;
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "changeme\n").unwrap();
+    let secret = secret.display();
+    let words = &["Elasticsearch 6.8.23 is too old: 7.0 or newer is needed"];
+    for (settings, sent) in [
+        (format!("  user: elastic\n  password_file: {secret}\n"), "Basic ZWxhc3RpYzpjaGFuZ2VtZQ=="),
+        (format!("  api_key_file: {secret}\n"), "ApiKey changeme"),
+    ] {
+        let (address, heads) = answering(old);
+        check("an old version", format!("http://{address}"), settings, words);
+        let heads = heads.lock().unwrap();
+        let authorized = |head: &String| {
+            head.lines().any(|line| line.eq_ignore_ascii_case(&format!("authorization: {sent}")))
+        };
+        assert!(!heads.is_empty() && heads.iter().all(authorized), "{heads:?}");
+        assert!(heads.iter().all(|head| head.starts_with("GET / ")), "nothing was sent to it");
+    }
+}
+
+#[test]
+fn of_several_hosts_those_that_answer_get_everything() {
+    let sink = BulkSink::keeping();
+    let hosts = format!("http://{}, {}", free_address(), sink.url());
+    let plan =
+        Plan { nodes: 1, aggregators: 1, tls: true, elasticsearch: hosts, settings: String::new() };
+    let mut cluster = Cluster::new(&plan);
+    let mut container = cluster.nodes[0].node.start("shop", "web-0", "web");
+    for _ in 0..100 {
+        container.line(Stdout, "kept");
+    }
+    cluster.start();
+    eventually("everything is there", || match sink.documents().len() {
+        100 => Ok(()),
+        other => Err(format!("{other} documents")),
+    });
+    cluster.stop();
 }
