@@ -258,8 +258,7 @@ impl Cluster {
     pub fn caught_up(&self, server: &Server, patience: Duration) {
         let written = self.ledger.written() as u64;
         eventually_within(patience, &format!("{written} lines are indexed"), || {
-            server.refresh();
-            let count = server.count();
+            let count = server.try_count()?;
             if count >= written { Ok(()) } else { Err(format!("{count} documents")) }
         });
     }
@@ -268,8 +267,7 @@ impl Cluster {
     pub fn caught_up_half(&self, server: &Server) {
         let half = self.ledger.written() as u64 / 2;
         eventually_within(Duration::from_secs(120), "delivery goes on", || {
-            server.refresh();
-            let count = server.count();
+            let count = server.try_count()?;
             if count >= half { Ok(()) } else { Err(format!("{count} documents of {half}")) }
         });
     }

@@ -270,6 +270,22 @@ impl Server {
         assert_eq!(answer["_shards"]["failed"], 0, "{answer}");
     }
 
+    /// How many documents are found in all indices, while it may not answer, or shards are still being started.
+    ///
+    /// # Errors
+    /// What it answered instead.
+    pub fn try_count(&self) -> Result<u64, String> {
+        let ask = |method, path| -> Result<Value, String> {
+            let answer = self.request_within(PATIENCE, method, path, None);
+            let (status, answer) = answer.map_err(|failure| failure.to_string())?;
+            let whole = status == 200 && answer["_shards"]["failed"] == 0;
+            if whole { Ok(answer) } else { Err(format!("{method} {path}: {status} {answer}")) }
+        };
+        ask("POST", "/*/_refresh?expand_wildcards=open,hidden")?;
+        let answer = ask("GET", "/*/_count?expand_wildcards=open,hidden")?;
+        answer["count"].as_u64().ok_or_else(|| answer.to_string())
+    }
+
     /// How many documents a search finds in all indices; [`Self::refresh`] comes first where that matters.
     #[must_use]
     pub fn count(&self) -> u64 {
