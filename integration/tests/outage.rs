@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What makes the server refuse what a busy one refuses: whole bulks for their size, bulks and items for their number.
 const NARROW: [(&str, &str); 5] = [
-    ("http.max_content_length", "1mb"),
+    ("http.max_content_length", "96kb"),
     ("indexing_pressure.memory.limit", "1500kb"),
     ("thread_pool.write.size", "1"),
     ("thread_pool.write.queue_size", "1"),
