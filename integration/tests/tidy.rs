@@ -31,8 +31,8 @@ const PLACES: [(&str, &[&str]); 6] = [
 const NOT_IN_PROTO: [&str; 6] =
     ["tokio::", "tracing::", "std::fs", "std::net", "std::thread", "std::time::SystemTime"];
 
-/// Left by somebody who wanted to come back.
-const UNFINISHED: [&str; 5] = ["todo!(", "unimplemented!(", "dbg!(", "#[ignore", "FIXME"];
+/// Left by somebody who wanted to come back. The macros for that are denied by the lints.
+const UNFINISHED: [&str; 2] = ["#[ignore", concat!("FIX", "ME")];
 
 const LICENCES: [&str; 14] = [
     "Apache-2.0",
