@@ -2,8 +2,9 @@
 //!
 //! A batch's way: [`ingest`] checks it, [`queue`] makes it durable (and only then is it acknowledged), [`decode`] and
 //! [`enrich`] read its records, [`document`] writes them as JSON, [`deliver`] sees to it that each has an outcome,
-//! [`store`] keeps and [`search`] finds them. [`web`] and [`admin`] answer questions. [`stages`] wires receiving, queue and
-//! delivery for [`app`], which delivers to Elasticsearch, and for [`standalone`], which has a forwarder and a store of its own.
+//! [`elasticsearch`] takes them or [`store`] keeps them, and [`search`] finds them. [`web`] and [`admin`] answer questions.
+//! [`stages`] wires receiving, queue and delivery for [`app`], which delivers to Elasticsearch, and for [`standalone`], which
+//! has a forwarder and a store of its own.
 
 pub mod config;
 

@@ -1,5 +1,6 @@
 //! Every metric of the forwarder. The doc comment of a field is its help text.
 
+use naru_proto::reasons;
 use naru_proto::wire::RefuseReason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -99,7 +100,7 @@ impl Metrics {
             RefuseReason::UnknownFormat,
             RefuseReason::Draining,
         ] {
-            self.refusals.get_or_create(&Reason { reason: refuse_reason(reason) }).inc_by(0);
+            self.refusals.get_or_create(&Reason { reason: reasons::refuse(reason) }).inc_by(0);
         }
         for reason in GAPS {
             self.gaps.get_or_create(&Reason { reason }).inc_by(0);
@@ -108,25 +109,11 @@ impl Metrics {
 
     /// Counts a refusal.
     pub fn refused(&self, reason: RefuseReason) {
-        self.refusals.get_or_create(&Reason { reason: refuse_reason(reason) }).inc();
+        self.refusals.get_or_create(&Reason { reason: reasons::refuse(reason) }).inc();
     }
 
     /// Counts a declared loss.
     pub fn gap(&self, reason: &'static str) {
         self.gaps.get_or_create(&Reason { reason }).inc();
-    }
-}
-
-fn refuse_reason(reason: RefuseReason) -> &'static str {
-    match reason {
-        RefuseReason::Unspecified => "unspecified",
-        RefuseReason::Busy => "busy",
-        RefuseReason::NoCredit => "no_credit",
-        RefuseReason::Checksum => "checksum",
-        RefuseReason::TooLarge => "too_large",
-        RefuseReason::Invalid => "invalid",
-        RefuseReason::WrongNode => "wrong_node",
-        RefuseReason::UnknownFormat => "unknown_format",
-        RefuseReason::Draining => "draining",
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything that both ends must agree on, and nothing else: the messages ([`wire`]), what they may hold ([`limits`]),
 //! the identity of files and documents ([`ids`]), the container runtime's line format ([`cri`]), a frame and its records
-//! ([`frame`]), and a batch's body ([`body`]) with the checks that precede its acknowledgement ([`batch`]).
+//! ([`frame`]), and a batch's body ([`body`]) with the checks that precede its acknowledgement ([`batch`]),
+//! and the words for refusals and losses ([`reasons`]).
 //!
 //! It is not a shared crate for convenience: no I/O, no clock, no tokio, no tracing.
 
@@ -12,6 +13,7 @@ pub mod cri;
 pub mod frame;
 pub mod ids;
 pub mod limits;
+pub mod reasons;
 pub mod time;
 
 /// The generated messages and the service; they stop at [`frame`] and [`batch`].

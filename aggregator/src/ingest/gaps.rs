@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use naru_proto::frame::Source;
 use naru_proto::ids::FileId;
+use naru_proto::reasons;
 use naru_proto::wire::{self, GapReason};
 
-use super::metrics::{Metrics, gap_reason};
+use super::metrics::Metrics;
 use crate::enrich::path;
 
 /// Enough to see what happened; the counters have them all.
@@ -48,7 +49,7 @@ impl Gaps {
             file: FileId::from_bytes(&gap.file_id),
             start: gap.start,
             end_exclusive: gap.end_exclusive,
-            reason: gap_reason(reason),
+            reason: reasons::gap(reason),
         };
         tracing::warn!(
             node,

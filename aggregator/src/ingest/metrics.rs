@@ -1,5 +1,6 @@
 //! What ingest counts.
 
+use naru_proto::reasons;
 use naru_proto::wire::{GapReason, RefuseReason};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -167,12 +168,14 @@ impl Metrics {
             RefuseReason::UnknownFormat,
             RefuseReason::Draining,
         ] {
-            self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).inc_by(0);
+            self.batches_refused
+                .get_or_create(&Reason { reason: reasons::refuse(reason) })
+                .inc_by(0);
         }
         for reason in
             [GapReason::Truncated, GapReason::Deleted, GapReason::Damaged, GapReason::Budget]
         {
-            self.gaps.get_or_create(&Reason { reason: gap_reason(reason) }).inc_by(0);
+            self.gaps.get_or_create(&Reason { reason: reasons::gap(reason) }).inc_by(0);
         }
     }
 
@@ -199,7 +202,7 @@ impl Metrics {
     }
 
     pub(super) fn batch_refused(&self, reason: RefuseReason) {
-        self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).inc();
+        self.batches_refused.get_or_create(&Reason { reason: reasons::refuse(reason) }).inc();
     }
 
     pub(super) fn gap(&self, reason: &'static str) {
@@ -208,7 +211,7 @@ impl Metrics {
 
     #[cfg(test)]
     pub(super) fn refused(&self, reason: RefuseReason) -> u64 {
-        self.batches_refused.get_or_create(&Reason { reason: refuse_reason(reason) }).get()
+        self.batches_refused.get_or_create(&Reason { reason: reasons::refuse(reason) }).get()
     }
 
     #[cfg(test)]
@@ -224,30 +227,5 @@ impl Metrics {
     #[cfg(test)]
     pub(super) fn gaps(&self, reason: &'static str) -> u64 {
         self.gaps.get_or_create(&Reason { reason }).get()
-    }
-}
-
-fn refuse_reason(reason: RefuseReason) -> &'static str {
-    match reason {
-        RefuseReason::Unspecified => "unspecified",
-        RefuseReason::Busy => "busy",
-        RefuseReason::NoCredit => "no_credit",
-        RefuseReason::Checksum => "checksum",
-        RefuseReason::TooLarge => "too_large",
-        RefuseReason::Invalid => "invalid",
-        RefuseReason::WrongNode => "wrong_node",
-        RefuseReason::UnknownFormat => "unknown_format",
-        RefuseReason::Draining => "draining",
-    }
-}
-
-/// The label of a gap's reason.
-pub(super) fn gap_reason(reason: GapReason) -> &'static str {
-    match reason {
-        GapReason::Unspecified => "unspecified",
-        GapReason::Truncated => "truncated",
-        GapReason::Deleted => "deleted",
-        GapReason::Damaged => "damaged",
-        GapReason::Budget => "budget",
     }
 }

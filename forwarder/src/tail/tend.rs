@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use naru_proto::reasons;
 use naru_proto::wire::{self, GapReason};
 
 use super::file::TailedFile;
@@ -159,7 +160,7 @@ impl Tailer {
     /// Declares a loss.
     pub(super) fn lost(&mut self, index: usize, loss: &Loss) {
         let Some(source) = self.sources.get(&index) else { return };
-        let reason = reason_text(loss.reason);
+        let reason = reasons::gap(loss.reason);
         tracing::warn!(
             source = %source_name(&source.source),
             start = loss.start,
@@ -304,14 +305,4 @@ impl Tailer {
 
 fn lag(file: &super::file::TailedFile) -> u64 {
     file.size.saturating_sub(file.acknowledged)
-}
-
-fn reason_text(reason: GapReason) -> &'static str {
-    match reason {
-        GapReason::Unspecified => "unspecified",
-        GapReason::Truncated => "truncated",
-        GapReason::Deleted => "deleted",
-        GapReason::Damaged => "damaged",
-        GapReason::Budget => "budget",
-    }
 }
