@@ -1,5 +1,8 @@
 //! What is wrong is named by file, line and key.
 
+use rustls::pki_types::ServerName;
+
+use super::containers::PODS_PATH;
 use super::*;
 
 fn environment(name: &str) -> Option<String> {
@@ -38,6 +41,20 @@ fn errors_name_file_line_and_key() {
         "aggregator: {address: a:1}\nfiles:\n  - name: k\n    path: v\n",
         Err(&["f.yaml:4:", "path"]),
     );
+    let third = "aggregator: {address: a:1}\ncontainers: {path: /p}\nfiles:\n  - {name: a, path: /a}\n  \
+                 - {name: b, path: /b}\n  - name: c\n    path: c\n";
+    check(third, Err(&["f.yaml:7: path: \"c\" is not absolute"]));
+    check(
+        "aggregator: {address: a:1}\ncontainers:\n  path: p\n",
+        Err(&["f.yaml:3: path: p is not"]),
+    );
+}
+
+#[test]
+fn a_wrong_variable_of_the_environment_is_named() {
+    let environment = |name: &str| (name == "NARU_HTTP").then(|| "here".to_owned());
+    let error = Config::parse("f.yaml", "aggregator: {address: a:1}\n", &environment).unwrap_err();
+    assert_eq!(error.to_string(), "f.yaml: NARU_HTTP: \"here\" is not ip:port");
 }
 
 #[test]
