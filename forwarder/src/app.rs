@@ -159,7 +159,7 @@ pub async fn run(
         node = config.node,
         cluster = config.cluster,
         aggregator = config.aggregator.addresses.join(", "),
-        pods_dir = ?config.pods_dir,
+        pods_dir = ?config.containers.as_ref().map(|containers| &containers.path),
         "starting"
     );
     let forwarder = Forwarder::start(config, &mut registry)?;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use naru_forwarder::app::Forwarder;
-use naru_forwarder::config::{Config as ForwarderConfig, default_node};
+use naru_forwarder::config::{Config as ForwarderConfig, Containers, Input, default_node};
 use naru_forwarder::connect::Target;
 use naru_forwarder::discover::host::HostPattern;
 use prometheus_client::registry::Registry;
@@ -125,8 +125,8 @@ pub async fn run(
             node: default_node(&|name| std::env::var(name).ok()),
             data_dir: data_dir.join("forwarder"),
             aggregator: Target::plain(receiving_on.to_string()),
-            pods_dir: inputs.pods_dir.clone(),
-            files: inputs.files.clone(),
+            containers: inputs.pods_dir.as_deref().map(Containers::at),
+            files: inputs.files.iter().cloned().map(Input::from).collect(),
             http: None,
         },
         &mut registry,

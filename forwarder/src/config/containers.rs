@@ -1,6 +1,6 @@
 //! Container logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -10,6 +10,21 @@ use super::wrong::Wrong;
 /// A log directory of Kubernetes.
 pub(super) const PODS_PATH: &str = "/var/log/pods";
 
+/// Which container logs are read.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    /// The kubelet's log directory.
+    pub path: PathBuf,
+}
+
+impl Containers {
+    /// Those in a directory, everything else as it is by default.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_path_buf() }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawContainers {
@@ -18,12 +33,15 @@ pub(super) struct RawContainers {
 }
 
 impl RawContainers {
-    pub(super) fn checked(self) -> Result<Option<PathBuf>, Wrong> {
-        let Some(path) = self.path else { return Ok(Some(PODS_PATH.into())) };
-        match path.value.as_str() {
-            "" => Ok(None),
-            absolute if absolute.starts_with('/') => Ok(Some(absolute.into())),
-            other => Err(Wrong::new("path", &path, format!("{other} is not absolute"))),
-        }
+    pub(super) fn checked(self) -> Result<Option<Containers>, Wrong> {
+        let path = match &self.path {
+            Some(path) if path.value.is_empty() => return Ok(None),
+            Some(path) if !path.value.starts_with('/') => {
+                return Err(Wrong::new("path", path, format!("{} is not absolute", path.value)));
+            }
+            Some(path) => Path::new(&path.value),
+            None => Path::new(PODS_PATH),
+        };
+        Ok(Some(Containers::at(path)))
     }
 }

@@ -9,7 +9,9 @@ mod environment;
 mod files;
 mod wrong;
 
+pub use containers::Containers;
 pub use environment::{Environment, default_node};
+pub use files::Input;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,7 +21,6 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::connect::Target;
-use crate::discover::host::HostPattern;
 use aggregator::RawAggregator;
 use containers::RawContainers;
 use files::RawFiles;
@@ -61,10 +62,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where aggregators are, and how they are reached.
     pub aggregator: Target,
-    /// The kubelet's log directory; None when container logs are off.
-    pub pods_dir: Option<PathBuf>,
+    /// Container logs; None when they are off.
+    pub containers: Option<Containers>,
     /// Log files of the host.
-    pub files: Vec<HostPattern>,
+    pub files: Vec<Input>,
     /// Where probes and metrics are served; None in a process that serves its own.
     pub http: Option<SocketAddr>,
 }
@@ -139,7 +140,7 @@ impl RawConfig {
             node: node.value,
             data_dir: data_dir.value.into(),
             aggregator: self.aggregator.checked(environment)?,
-            pods_dir: self.containers.unwrap_or_default().checked()?,
+            containers: self.containers.unwrap_or_default().checked()?,
             files: files.into_iter().map(RawFiles::checked).collect::<Result<_, _>>()?,
             http: Some(address),
         })

@@ -84,7 +84,7 @@ fn the_environment_fills_in() {
     assert_eq!(config.aggregator.addresses, ["node-7:7443"]);
     assert_eq!(config.cluster, "a$b");
     assert_eq!(config.node, "node-7");
-    assert_eq!(config.pods_dir.as_deref(), Some(Path::new(PODS_PATH)));
+    assert_eq!(config.containers.unwrap().path, Path::new(PODS_PATH));
 }
 
 #[test]

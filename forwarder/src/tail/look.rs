@@ -87,7 +87,8 @@ impl Tailer {
 
     /// Matches a container's sources with what its directory holds.
     pub(super) fn look_into(&mut self, directory: &ContainerDirectory, now: Instant) {
-        let Some(root) = self.config.pods_dir.clone() else { return };
+        let Some(containers) = &self.config.containers else { return };
+        let root = containers.path.clone();
         let mut runs = match pods::list(&root, directory) {
             Ok(runs) => runs,
             Err(error) => {
@@ -164,13 +165,14 @@ impl Tailer {
     }
 
     pub(super) fn look_at_host_files(&mut self, now: Instant) {
-        for pattern in self.config.files.clone() {
+        for input in self.config.files.clone() {
+            let pattern = &input.pattern;
             let files = pattern.files();
             for directory in pattern.directories(&files) {
                 self.discovery.watch_host(directory);
             }
             for path in files {
-                self.host_source(&path.to_string_lossy(), &pattern);
+                self.host_source(&path.to_string_lossy(), pattern);
             }
         }
         let hosts: Vec<usize> = self

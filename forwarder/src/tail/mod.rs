@@ -126,7 +126,9 @@ impl Tailer {
         let Parts { config, checkpoint, loaded, end, requests, metrics, health } = parts;
         let now = clock::now();
         let mut tailer = Self {
-            discovery: Discovery::new(config.pods_dir.clone()),
+            discovery: Discovery::new(
+                config.containers.as_ref().map(|containers| containers.path.clone()),
+            ),
             config,
             checkpoint,
             end,

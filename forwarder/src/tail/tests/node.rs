@@ -14,7 +14,7 @@ use super::super::{Parts, Tailer};
 use crate::channel::{self, Outbound, SessionEnd};
 use crate::checkpoint::{Binding, Checkpoint};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Containers, Input};
 use crate::connect::Target;
 use crate::discover::host::HostPattern;
 use crate::health::Health;
@@ -25,7 +25,7 @@ pub(super) const POD: &str = "shop_web-0_7c1f";
 /// See the module.
 pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
-    files: Vec<HostPattern>,
+    files: Vec<Input>,
     running: Option<(Tailer, SessionEnd)>,
     pub(super) metrics: Metrics,
     /// Sent and not acknowledged.
@@ -50,7 +50,8 @@ impl Node {
         fs::create_dir_all(container).unwrap();
         fs::create_dir_all(directory.path().join("host")).unwrap();
         let pattern = |name: &&str| {
-            HostPattern::new(directory.path().join("host").join(name).to_str().unwrap()).unwrap()
+            let path = directory.path().join("host").join(name);
+            Input::from(HostPattern::new(path.to_str().unwrap()).unwrap())
         };
         let files = files.iter().map(pattern).collect();
         let mut node = Self {
@@ -89,7 +90,7 @@ impl Node {
             node: "n".into(),
             data_dir: directory.join("state"),
             aggregator: Target::plain("127.0.0.1:1".into()),
-            pods_dir: Some(directory.join("pods")),
+            containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
             http: None,
         };
