@@ -1,21 +1,21 @@
 //! Wires the stages: the tailing thread, the session and the endpoints, and how they stop.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
-use crate::channel::{self, Wake};
+use crate::channel::{self, SessionEnd, TailEnd, Wake};
 use crate::checkpoint::{Binding, Checkpoint, Loaded};
 use crate::config::Config;
 use crate::connect::Connector;
@@ -24,10 +24,14 @@ use crate::files;
 use crate::health::{self, FilesRequest, Health};
 use crate::metrics::Metrics;
 use crate::session::{Introduction, Session};
+use crate::standby::{self, Holder, Lock};
 use crate::tail::{Parts, Tailer};
 
 /// Less than the 30 s that Kubernetes gives a pod to end.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(25);
+/// How long a port may be another's that has just ended, or is ending.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+const PORT_RETRY: Duration = Duration::from_millis(50);
 /// Questions of `files` that wait.
 const REQUESTS: usize = 4;
 
@@ -61,7 +65,7 @@ pub enum StartError {
     #[error("listen on {address}")]
     Listen {
         /// As configured.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -75,47 +79,125 @@ pub enum RunError {
     StageEnded(&'static str),
 }
 
-/// A running forwarder.
-pub struct Forwarder {
+/// A forwarder that has read its configuration's files and may answer questions, and does nothing yet.
+pub struct Prepared {
+    config: Config,
     /// For `/readyz`.
     pub health: Health,
     /// Takes questions of `files`.
     pub files: mpsc::Sender<FilesRequest>,
     /// Makes the tailing thread look at them.
     pub wake: Wake,
+    requests: mpsc::Receiver<FilesRequest>,
+    metrics: Metrics,
+    connector: Connector,
+    ends: (TailEnd, SessionEnd),
+}
+
+/// A running forwarder.
+pub struct Forwarder {
+    /// For `/readyz`.
+    pub health: Health,
+    wake: Wake,
     stop: Arc<AtomicBool>,
     tail: oneshot::Receiver<()>,
     session: JoinHandle<()>,
     /// Held for as long as the data directory is used.
-    _lock: Option<File>,
+    _lock: Lock,
 }
 
-impl Forwarder {
-    /// Starts the stages on the current runtime and a thread.
+impl Prepared {
+    /// Registers what it counts.
     ///
     /// # Errors
-    /// See [`StartError`]. A data directory that cannot be written is not one: container logs ship on without it.
-    pub fn start(config: Config, registry: &mut Registry) -> Result<Self, StartError> {
+    /// Credentials that are not what they should be; out of descriptors.
+    pub fn new(config: Config, registry: &mut Registry) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let metrics = Metrics::default();
         metrics.register(registry);
-        let health = Health::default();
-        let lock = lock(&config.data_dir)?;
-        let (checkpoint, loaded) = open_checkpoint(&config, &health)?;
-        let (end, session_end) = channel::pair()?;
-        let wake = end.wake.clone();
+        let connector = Connector::new(config.aggregator.clone())?;
+        let ends = channel::pair()?;
+        let wake = ends.0.wake.clone();
         let (files, requests) = mpsc::channel(REQUESTS);
+        let health = Health::default();
+        Ok(Self { config, health, files, wake, requests, metrics, connector, ends })
+    }
+
+    /// Waits until no other forwarder uses the data directory; None when `shutdown` came first.
+    ///
+    /// # Errors
+    /// Out of threads.
+    pub async fn stand_by(
+        &self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Option<(Lock, Option<Holder>)>, StartError> {
+        match standby::try_lock(&self.config.data_dir) {
+            Lock::Elsewhere => {}
+            lock => return Ok(Some((lock, None))),
+        }
+        tracing::info!(
+            data_dir = %self.config.data_dir.display(),
+            "another forwarder uses the data directory; standing by until it ends"
+        );
+        self.health.standing_by(true);
+        self.metrics.standing_by.set(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut taken = spawn_wait(&self.config, Arc::clone(&stop))?;
+        let taken = tokio::select! {
+            () = shutdown => None,
+            taken = &mut taken => taken.ok(),
+        };
+        stop.store(true, Ordering::Release);
+        self.health.standing_by(false);
+        self.metrics.standing_by.set(0);
+        Ok(taken.map(|(lock, holder)| {
+            tracing::info!(held = holder.count(), "the other forwarder has ended; taking over");
+            (lock, Some(holder))
+        }))
+    }
+
+    /// Starts the stages on the current runtime and a thread. `lock` is held until the forwarder has ended; what
+    /// `inherited` holds is read if it has no name any more.
+    ///
+    /// # Errors
+    /// See [`StartError`]. A data directory that cannot be written is not one: container logs ship on without it.
+    pub fn start(self, lock: Lock, inherited: Option<Holder>) -> Result<Forwarder, StartError> {
+        let Self { config, health, wake, requests, metrics, connector, ends, .. } = self;
+        if matches!(lock, Lock::Elsewhere) {
+            return Err(StartError::Locked(config.data_dir));
+        }
+        // Not before there is the lock: until then another process writes it.
+        let (checkpoint, loaded) = open_checkpoint(&config, &health)?;
+        let (end, session_end) = ends;
         let stop = Arc::new(AtomicBool::new(false));
         let introduction =
             Introduction { node: config.node.clone(), cluster: config.cluster.clone() };
-        let connector = Connector::new(config.aggregator.clone())?;
         let session =
             Session::new(introduction, connector, session_end, metrics.clone(), health.clone());
-        let parts =
-            Parts { config, checkpoint, loaded, end, requests, metrics, health: health.clone() };
+        let parts = Parts {
+            config,
+            checkpoint,
+            loaded,
+            inherited,
+            end,
+            requests,
+            metrics,
+            health: health.clone(),
+        };
         let tail = spawn_tail(parts, Arc::clone(&stop))?;
         let session = tokio::spawn(session.run());
-        Ok(Self { health, files, wake, stop, tail, session, _lock: lock })
+        Ok(Forwarder { health, wake, stop, tail, session, _lock: lock })
+    }
+}
+
+impl Forwarder {
+    /// Starts on a data directory that nobody uses.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(config: Config, registry: &mut Registry) -> Result<Self, StartError> {
+        let lock = standby::try_lock(&config.data_dir);
+        Prepared::new(config, registry)?.start(lock, None)
     }
 
     /// Runs until `shutdown`, then drains.
@@ -139,22 +221,18 @@ impl Forwarder {
 
 /// Runs the forwarder as a process: with its endpoints, until `shutdown`.
 ///
+/// While another forwarder uses the data directory it stands by, and its port may be the other's as well.
+///
 /// # Errors
 /// See [`StartError`] and [`RunError`].
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    tokio::pin!(shutdown);
     let mut registry = Registry::default();
-    let listener = match config.http {
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .map_err(|source| StartError::Listen { address, source })?,
-        ),
-        None => None,
-    };
     let socket = files::socket_path(&config.data_dir);
+    let address = config.http;
     tracing::info!(
         node = config.node,
         cluster = config.cluster,
@@ -162,16 +240,26 @@ pub async fn run(
         pods_dir = ?config.containers.as_ref().map(|containers| &containers.path),
         "starting"
     );
-    let forwarder = Forwarder::start(config, &mut registry)?;
+    let prepared = Prepared::new(config, &mut registry)?;
     let server = health::Server::new(
-        forwarder.health.clone(),
+        prepared.health.clone(),
         Arc::new(registry),
-        forwarder.files.clone(),
-        forwarder.wake.clone(),
+        prepared.files.clone(),
+        prepared.wake.clone(),
     );
-    if let Some(listener) = listener {
+    let early = match address {
+        Some(address) => TcpListener::bind(address).await.ok(),
+        None => None,
+    };
+    let must_bind = address.filter(|_| early.is_none());
+    if let Some(listener) = early {
         tokio::spawn(server.clone().serve_tcp(listener));
     }
+    let Some((lock, inherited)) = prepared.stand_by(&mut shutdown).await? else { return Ok(()) };
+    if let Some(address) = must_bind {
+        tokio::spawn(server.clone().serve_tcp(bind(address).await?));
+    }
+    let forwarder = prepared.start(lock, inherited)?;
     match health::bind_unix(&socket) {
         Ok(listener) => drop(tokio::spawn(server.serve_unix(listener))),
         Err(error) => {
@@ -180,6 +268,35 @@ pub async fn run(
     }
     forwarder.run(shutdown).await?;
     Ok(())
+}
+
+/// Listens, once whoever has just ended has let go of the port.
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let until = Instant::now() + PORT_PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                sleep(PORT_RETRY).await;
+            }
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
+    }
+}
+
+fn spawn_wait(
+    config: &Config,
+    stop: Arc<AtomicBool>,
+) -> io::Result<oneshot::Receiver<(Lock, Holder)>> {
+    let (done, taken) = oneshot::channel();
+    let (mut holder, data_dir) = (Holder::new(config), config.data_dir.clone());
+    std::thread::Builder::new().name("standby".to_owned()).spawn(move || {
+        if let Some(lock) = standby::wait(&data_dir, &mut holder, &stop) {
+            // Nobody takes it over where the process was told to end meanwhile.
+            done.send((lock, holder)).ok();
+        }
+    })?;
+    Ok(taken)
 }
 
 fn spawn_tail(parts: Parts, stop: Arc<AtomicBool>) -> io::Result<oneshot::Receiver<()>> {
@@ -215,18 +332,6 @@ fn open_checkpoint(config: &Config, health: &Health) -> Result<(Checkpoint, Load
             Err(StartError::OtherBinding { directory: config.data_dir.clone(), cluster, node })
         }
         None => Ok((checkpoint, loaded)),
-    }
-}
-
-/// Takes the data directory for this process; None where there can be no lock file.
-fn lock(data_dir: &Path) -> Result<Option<File>, StartError> {
-    let opened = std::fs::create_dir_all(data_dir)
-        .and_then(|()| File::create(data_dir.join("forwarder.lock")));
-    let Ok(file) = opened else { return Ok(None) };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Locked(data_dir.to_path_buf())),
-        Err(_) => Ok(None),
     }
 }
 

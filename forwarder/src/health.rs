@@ -23,6 +23,7 @@ use crate::files::FileRow;
 /// Requests served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const STANDING_BY: &str = "standing by: another forwarder uses the data directory\n";
 
 /// Whether lines can travel now, and if not, why.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,7 @@ struct State {
     reason: String,
     unsaved: Option<String>,
     credentials: Option<String>,
+    standing_by: bool,
 }
 
 impl Health {
@@ -65,6 +67,17 @@ impl Health {
         news
     }
 
+    /// Another forwarder uses the data directory; this one takes over when it ends.
+    pub fn standing_by(&self, standing_by: bool) {
+        self.lock().standing_by = standing_by;
+    }
+
+    /// See [`Self::standing_by`].
+    #[must_use]
+    pub fn is_standing_by(&self) -> bool {
+        self.lock().standing_by
+    }
+
     /// No stream is up.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
@@ -75,6 +88,10 @@ impl Health {
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let state = self.lock();
+        if state.standing_by {
+            // It does what it is there for. A DaemonSet ends the old pod only when the new one is ready.
+            return None;
+        }
         if let Some(reason) = &state.unsaved {
             return Some(format!("the checkpoint is not saved: {reason}"));
         }
@@ -162,6 +179,7 @@ impl Server {
         let (status, text) = match request.uri().path() {
             "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => match self.health.not_ready() {
+                None if self.health.is_standing_by() => (StatusCode::OK, STANDING_BY.to_owned()),
                 None => (StatusCode::OK, "ready\n".to_owned()),
                 Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
@@ -171,6 +189,9 @@ impl Server {
                     Ok(()) => (StatusCode::OK, text),
                     Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
                 }
+            }
+            "/files" if self.health.is_standing_by() => {
+                (StatusCode::SERVICE_UNAVAILABLE, STANDING_BY.to_owned())
             }
             "/files" => match self.ask_files().await {
                 Some(rows) => (StatusCode::OK, serde_json::to_string(&rows).unwrap_or_default()),

@@ -28,6 +28,7 @@ pub mod config;
 pub mod files;
 pub mod health;
 pub mod metrics;
+pub mod standby;
 
 mod chance;
 mod clock;

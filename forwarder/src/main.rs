@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use naru_forwarder::config::Config;
-use naru_forwarder::files;
+use naru_forwarder::{files, standby};
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
@@ -59,6 +59,12 @@ fn execute(command: &str, path: &std::path::Path) -> ExitCode {
     match command {
         "check" => {
             println!("{}: valid", path.display());
+            if standby::is_locked(&config.data_dir) {
+                let directory = config.data_dir.display();
+                println!(
+                    "a forwarder runs on {directory}; another one would stand by until it ends"
+                );
+            }
             ExitCode::SUCCESS
         }
         "files" => print_files(&config),

@@ -81,6 +81,8 @@ metrics! {
     unacknowledged_bytes: Gauge = ("unacknowledged", Some(Unit::Bytes));
     /// Bytes in log files that are not yet acknowledged.
     lag_bytes: Gauge = ("lag", Some(Unit::Bytes));
+    /// 1 while another forwarder uses the data directory and this one waits for its end.
+    standing_by: Gauge = ("standing_by", None::<Unit>);
     /// 1 while the checkpoint can be saved.
     checkpoint_saved: Gauge = ("checkpoint_saved", None::<Unit>);
     /// Times the checkpoint was written and synced.

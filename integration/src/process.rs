@@ -119,6 +119,11 @@ impl Process {
         self.ended_within(PATIENCE)
     }
 
+    /// SIGTERM; does not wait.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

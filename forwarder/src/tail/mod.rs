@@ -7,6 +7,7 @@ mod adopt;
 mod file;
 mod flight;
 mod frames;
+mod inherit;
 mod look;
 mod saved;
 mod source;
@@ -33,6 +34,7 @@ use crate::config::Config;
 use crate::discover::{ContainerDirectory, Discovery};
 use crate::health::{FilesRequest, Health};
 use crate::metrics::Metrics;
+use crate::standby::Holder;
 use flight::Flight;
 use frames::Outgoing;
 use source::{Place, SourceTail};
@@ -63,6 +65,8 @@ pub struct Parts {
     pub checkpoint: Checkpoint,
     /// What it held.
     pub loaded: Loaded,
+    /// What was held open while another forwarder ran.
+    pub inherited: Option<Holder>,
     /// To the session.
     pub end: TailEnd,
     /// Questions of `files`.
@@ -78,6 +82,8 @@ pub struct Tailer {
     config: Config,
     discovery: Discovery,
     checkpoint: Checkpoint,
+    /// Until the first look has found what still has a name.
+    inherited: Option<Holder>,
     end: TailEnd,
     requests: mpsc::Receiver<FilesRequest>,
     health: Health,
@@ -123,7 +129,7 @@ impl Tailer {
     /// Takes over what the checkpoint holds. Reads nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, checkpoint, loaded, end, requests, metrics, health } = parts;
+        let Parts { config, checkpoint, loaded, inherited, end, requests, metrics, health } = parts;
         let now = clock::now();
         let mut tailer = Self {
             discovery: Discovery::new(
@@ -131,6 +137,7 @@ impl Tailer {
             ),
             config,
             checkpoint,
+            inherited,
             end,
             requests,
             health,
@@ -190,6 +197,7 @@ impl Tailer {
         }
         let changes = self.discovery.changes();
         self.apply(changes, now);
+        self.inherit(now);
         let read = self.read_hot(now);
         if now >= self.timers.tend {
             self.tend(now);

@@ -19,6 +19,7 @@ use crate::connect::Target;
 use crate::discover::host::HostPattern;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::standby::Holder;
 
 pub(super) const POD: &str = "shop_web-0_7c1f";
 
@@ -27,6 +28,8 @@ pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
     files: Vec<Input>,
     running: Option<(Tailer, SessionEnd)>,
+    /// What the next start takes over.
+    pub(super) inherited: Option<Holder>,
     pub(super) metrics: Metrics,
     /// Sent and not acknowledged.
     pub(super) unacknowledged: BTreeMap<u64, wire::Batch>,
@@ -58,6 +61,7 @@ impl Node {
             directory,
             files,
             running: None,
+            inherited: None,
             metrics: Metrics::default(),
             unacknowledged: BTreeMap::new(),
             gaps: Vec::new(),
@@ -82,10 +86,21 @@ impl Node {
     pub(super) fn start(&mut self) {
         let directory = self.directory.path();
         let binding = Binding { cluster: "test".into(), node: "n".into() };
-        let (checkpoint, loaded) = Checkpoint::open(&directory.join("state"), binding).unwrap();
+        let (checkpoint, loaded) =
+            Checkpoint::open(&directory.join("state/checkpoint"), binding).unwrap();
         assert!(loaded.damage.is_empty());
         let (end, session) = channel::pair().unwrap();
-        let config = Config {
+        let config = self.config();
+        let (metrics, health) = (self.metrics.clone(), Health::default());
+        let requests = mpsc::channel(1).1;
+        let inherited = self.inherited.take();
+        let parts = Parts { config, checkpoint, loaded, inherited, end, requests, metrics, health };
+        self.running = Some((Tailer::new(parts), session));
+    }
+
+    fn config(&self) -> Config {
+        let directory = self.directory.path();
+        Config {
             cluster: "test".into(),
             node: "n".into(),
             data_dir: directory.join("state"),
@@ -93,11 +108,14 @@ impl Node {
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
             http: None,
-        };
-        let (metrics, health) = (self.metrics.clone(), Health::default());
-        let requests = mpsc::channel(1).1;
-        let parts = Parts { config, checkpoint, loaded, end, requests, metrics, health };
-        self.running = Some((Tailer::new(parts), session));
+        }
+    }
+
+    /// Somebody stands by from now on.
+    pub(super) fn holder(&self) -> Holder {
+        let mut holder = Holder::new(&self.config());
+        holder.look();
+        holder
     }
 
     /// Nothing is saved, and what was sent is only known to the aggregator.

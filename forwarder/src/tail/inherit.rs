@@ -1,0 +1,115 @@
+//! What was held open while another forwarder ran: files that it had not read, and that have no name any more.
+
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use naru_proto::frame::{Source, Writer};
+use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
+
+use super::file::{Content, GzipReader, TailedFile};
+use super::source::Place;
+use super::{Tailer, adopt};
+use crate::discover::pods;
+use crate::identity::{self, Stat};
+use crate::standby::{Held, Whose};
+
+impl Tailer {
+    /// Takes over what was held, after the first look: what still has a name was found by it.
+    pub(super) fn inherit(&mut self, now: Instant) {
+        let Some(mut holder) = self.inherited.take() else { return };
+        holder.look();
+        let (held, finished) = holder.into_parts();
+        for one in held {
+            let Ok(stat) = identity::stat(&one.file) else { continue };
+            let Some((source, place)) = self.owner(&one.whose) else { continue };
+            let known = self.by_writer.get(&source.writer).copied();
+            let index = match (known, &place) {
+                (Some(index), _) => index,
+                // A host file's id is not in it: one that the checkpoint does not know has been read, or is lost.
+                (None, Place::Host { .. }) => continue,
+                (None, Place::Container { .. }) if !stat.unlinked => continue,
+                (None, Place::Container { .. }) => self.index_of(source, place),
+            };
+            if self.take_over(index, one, &stat, now, |id| finished.contains(&id)) {
+                self.heat(index);
+                self.attention.insert(index);
+            }
+        }
+    }
+
+    fn owner(&self, whose: &Whose) -> Option<(Source, Place)> {
+        match whose {
+            Whose::Container { directory, restart, .. } => {
+                let source = pods::source(&self.config.node, directory, *restart)?;
+                let (directory, restart) = (directory.clone(), *restart);
+                Some((source, Place::Container { directory, restart }))
+            }
+            Whose::Host(path) => {
+                let path = path.to_string_lossy().into_owned();
+                let node = self.config.node.clone();
+                let source = Source { node, writer: Writer::HostFile { path: path.clone() } };
+                Some((source, Place::Host { path, skip_binary: false }))
+            }
+        }
+    }
+
+    /// Gives a file that has no other descriptor this one; true when there is something to read.
+    fn take_over(
+        &mut self,
+        index: usize,
+        held: Held,
+        stat: &Stat,
+        now: Instant,
+        is_finished: impl Fn(FileId) -> bool,
+    ) -> bool {
+        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let same =
+            |file: &TailedFile| [file.identity, file.gzip_identity].contains(&Some(stat.identity));
+        let mut at = source.files.iter().position(same);
+        let Held { whose, file, .. } = held;
+        let (content, id, entry) = match whose {
+            Whose::Host(_) => (Content::Plain(file), None, None),
+            Whose::Container { entry, .. } => {
+                let head = match entry.gzip {
+                    true => GzipReader::head(&file, HEAD_MAX_BYTES).unwrap_or_default(),
+                    false => head_of(&file),
+                };
+                let id = container_head(&head).map(|head| source.container_file_id(head, 0));
+                let content =
+                    if entry.gzip { Content::Gzip(file, None) } else { Content::Plain(file) };
+                (content, id, Some(entry))
+            }
+        };
+        let by_id = |file: &TailedFile| id.is_some() && file.id == id;
+        at = at.or_else(|| source.files.iter().position(by_id));
+        if let Some(known) = at.and_then(|at| source.files.get_mut(at)) {
+            if known.is_open() || known.passed {
+                return false;
+            }
+            known.content = content;
+            known.gone = stat.unlinked;
+            known.missing_since = None;
+            return true;
+        }
+        let Some(entry) = entry.filter(|_| stat.unlinked && !id.is_some_and(is_finished)) else {
+            return false;
+        };
+        let mut found = TailedFile::new(entry.name, entry.order, now);
+        adopt::date(&mut found, stat, now);
+        match entry.gzip {
+            true => found.gzip_identity = Some(stat.identity),
+            false => found.identity = Some(stat.identity),
+        }
+        (found.content, found.id, found.gone) = (content, id, true);
+        source.files.push(found);
+        source.files.sort_by(|a, b| a.order.cmp(&b.order));
+        true
+    }
+}
+
+fn head_of(file: &std::fs::File) -> Vec<u8> {
+    let mut head = vec![0; HEAD_MAX_BYTES];
+    let filled = file.read_at(&mut head, 0).unwrap_or(0);
+    head.truncate(filled);
+    head
+}
