@@ -22,6 +22,7 @@ use tokio::runtime::{self, Runtime};
 
 use crate::elasticsearch::bulk::Item;
 use crate::export::Document;
+use crate::ledger::{Ledger, Verdict};
 
 /// A running sink; dropping it stops it.
 #[derive(Debug)]
@@ -141,6 +142,22 @@ impl BulkSink {
             wire_bytes: count(&self.state.wire_bytes),
             duplicates: count(&self.state.duplicates),
         }
+    }
+
+    /// How many documents it has stored.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.state.stored.lock().unwrap().len()
+    }
+
+    /// Has a ledger judge what it has stored, document by document: no second copy of them all is made.
+    #[must_use]
+    pub fn judged_by(&self, ledger: &Ledger) -> Verdict {
+        let stored = self.state.stored.lock().unwrap();
+        ledger.judge(stored.iter().map(|((index, id), source)| {
+            let source = serde_json::from_slice(source).unwrap();
+            Document { id: id.clone(), index: index.clone(), source }.indexed()
+        }))
     }
 
     /// What it has stored.

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::bulk_sink::BulkSink;
 use crate::elasticsearch::{Server, export_all};
 use crate::eventually::eventually_within;
+use crate::http;
 use crate::ledger::{Again, Ledger, Verdict};
 use crate::metrics::Metrics;
 use crate::node::{Node, Zone};
@@ -47,6 +49,8 @@ pub struct Member {
     forwarder: Option<Process>,
     /// Where it sends, when not to the aggregators.
     pub sends_to: Option<SocketAddr>,
+    /// Further lines of its configuration.
+    pub settings: String,
 }
 
 /// One aggregator.
@@ -99,7 +103,7 @@ impl Cluster {
             let name = format!("node-{number}");
             let pods = root.join(format!("{name}-pods"));
             let node = Node::in_ledger(&pods, Zone::SEOUL, ledger.clone());
-            Member { name, node, forwarder: None, sends_to: None }
+            Member { name, node, forwarder: None, sends_to: None, settings: String::new() }
         };
         let nodes = (0..plan.nodes).map(member).collect();
         let aggregators = (0..plan.aggregators)
@@ -116,7 +120,9 @@ impl Cluster {
         cluster
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A path in the story's directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -160,11 +166,12 @@ impl Cluster {
         };
         let text = format!(
             "cluster: {CLUSTER}\nnode: {}\ndata_dir: {}\nhttp: 127.0.0.1:0\n\
-             aggregator: {{address: \"{}\"{security}}}\ncontainers:\n  path: {}\n",
+             aggregator: {{address: \"{}\"{security}}}\ncontainers:\n  path: {}\n{}",
             member.name,
             self.path(&format!("{}-data", member.name)).display(),
             addresses.join(","),
             member.node.pods().display(),
+            member.settings,
         );
         fs::write(self.path(&format!("{}.yaml", member.name)), text).unwrap();
     }
@@ -235,6 +242,15 @@ impl Cluster {
         self.nodes[number].forwarder.as_mut().expect("it does not run")
     }
 
+    /// The metrics of a running forwarder, over the socket in its data directory; None while nobody answers there.
+    #[must_use]
+    pub fn forwarder_metrics(&self, number: usize) -> Option<Metrics> {
+        let data = self.path(&format!("{}-data", self.nodes[number].name));
+        let answer = http::get_at_socket(&data.join("forwarder.sock"), "/metrics").ok()?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        (answer.status == 200).then(|| Metrics::of(text))
+    }
+
     /// Waits until each aggregator that was started listens.
     pub fn wait_for_aggregators(&mut self) {
         for process in self.aggregators.iter_mut().filter_map(|one| one.process.as_mut()) {
@@ -272,23 +288,37 @@ impl Cluster {
         });
     }
 
+    /// The same of a sink that stands in for a server.
+    pub fn caught_up_in(&self, sink: &BulkSink, patience: Duration) {
+        let written = self.ledger.written();
+        eventually_within(patience, &format!("{written} lines are indexed"), || {
+            let count = sink.stored();
+            if count >= written { Ok(()) } else { Err(format!("{count} documents")) }
+        });
+    }
+
     /// Everything read back from all indices, judged and printed; what was sent again is what aggregators told of it.
     #[must_use]
     pub fn judge(&mut self, server: &Server, story: &str) -> (Verdict, Again) {
+        let again = self.again();
+        let documents = export_all(server);
+        let verdict = self.ledger.judge(documents.iter().map(crate::export::Document::indexed));
+        verdict.print(story, Some(again));
+        (verdict, again)
+    }
+
+    /// What was sent again, as aggregators told of it.
+    pub fn again(&mut self) -> Again {
         let mut told = self.told;
         for aggregator in &mut self.aggregators {
             if let Some(process) = &mut aggregator.process {
                 told.add(Some(&process.metrics()));
             }
         }
-        let again = Again {
+        Again {
             bytes: told.duplicates * told.bytes / told.records.max(1),
             duplicates: told.duplicates,
-        };
-        let documents = export_all(server);
-        let verdict = self.ledger.judge(documents.iter().map(crate::export::Document::indexed));
-        verdict.print(story, Some(again));
-        (verdict, again)
+        }
     }
 
     /// SIGTERM to every program: each must end well.

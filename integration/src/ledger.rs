@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use naru_proto::frame;
+use naru_proto::wire;
+
 use crate::line::{LineKey, iostream_name};
 
 /// How many examples of each offence a failed judgement shows.
@@ -22,6 +25,18 @@ pub struct Writer {
     pub container: String,
     /// How often it was restarted before.
     pub restart: u32,
+}
+
+impl From<Writer> for frame::Writer {
+    fn from(writer: Writer) -> Self {
+        Self::Container(frame::Container {
+            namespace: writer.namespace,
+            pod: writer.pod,
+            pod_uid: writer.uid,
+            container: writer.container,
+            restart: writer.restart,
+        })
+    }
 }
 
 /// One logical line as it was written.
@@ -56,16 +71,18 @@ pub struct Ledger(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    writers: Vec<Writer>,
+    writers: Vec<frame::Writer>,
     lines: HashMap<LineKey, Written>,
+    /// Where a line begins in its file, for the lines whose writer says so.
+    places: HashMap<LineKey, u64>,
     bytes: u64,
 }
 
 impl Ledger {
-    /// Enters a container; its lines carry the number.
-    pub fn register(&self, writer: Writer) -> u32 {
+    /// Enters a container or a host file; its lines carry the number.
+    pub fn register(&self, writer: impl Into<frame::Writer>) -> u32 {
         let mut inner = self.lock();
-        inner.writers.push(writer);
+        inner.writers.push(writer.into());
         u32::try_from(inner.writers.len() - 1).unwrap()
     }
 
@@ -73,6 +90,21 @@ impl Ledger {
     pub fn write(&self, key: LineKey, written: Written) {
         let before = self.lock().lines.insert(key, written);
         assert!(before.is_none(), "{key} was written before");
+    }
+
+    /// Enters where in its file a line begins: a declared gap names such places.
+    pub fn place(&self, key: LineKey, offset: u64) {
+        self.lock().places.insert(key, offset);
+    }
+
+    /// Takes out of a verdict's missing lines those that a gap declared lost, and returns how many that are.
+    ///
+    /// A line is in a gap when it began in a file of the gap's source at an offset that the gap covers.
+    pub fn excuse(&self, verdict: &mut Verdict, gaps: &[wire::Gap]) -> usize {
+        let inner = self.lock();
+        let before = verdict.missing.len();
+        verdict.missing.retain(|key| !gaps.iter().any(|gap| inner.is_in(key, gap)));
+        before - verdict.missing.len()
     }
 
     /// Counts bytes of log files, envelopes and newlines included.
@@ -126,6 +158,15 @@ impl Ledger {
 }
 
 impl Inner {
+    fn is_in(&self, key: &LineKey, gap: &wire::Gap) -> bool {
+        let source = gap.source.clone().and_then(|source| frame::Source::try_from(source).ok());
+        let of = source.is_some_and(|source| source.writer == self.writers[key.container as usize]);
+        let at = self.places.get(key);
+        of && at.is_some_and(|at| {
+            *at >= gap.start && gap.end_exclusive.is_none_or(|end_exclusive| *at < end_exclusive)
+        })
+    }
+
     /// What a document says otherwise than the line was written.
     fn difference(&self, key: LineKey, written: &Written, document: &Indexed) -> Option<String> {
         let writer = &self.writers[key.container as usize];
@@ -141,8 +182,12 @@ impl Inner {
         if written.time_ns.is_some() && document.iostream.as_deref() != Some(iostream) {
             write!(out, " stream {:?}, written to {iostream};", document.iostream).unwrap();
         }
-        if document.pod.as_deref() != Some(&writer.pod) {
-            write!(out, " pod {:?}, written by {:?};", document.pod, writer.pod).unwrap();
+        let pod = match writer {
+            frame::Writer::Container(container) => Some(container.pod.as_str()),
+            frame::Writer::HostFile { .. } => None,
+        };
+        if document.pod.as_deref() != pod {
+            write!(out, " pod {:?}, written by {pod:?};", document.pod).unwrap();
         }
         (!out.is_empty()).then(|| format!("{key} as {}:{out}", document.id))
     }

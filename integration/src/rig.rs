@@ -25,6 +25,8 @@ pub struct Rig {
     started: u32,
     /// The node.
     pub node: Node,
+    /// Further lines of the forwarder's configuration.
+    pub settings: String,
 }
 
 impl Default for Rig {
@@ -43,7 +45,7 @@ impl Rig {
             println!("kept: {}", directory.path().display());
         }
         let node = Node::new(&directory.path().join("pods"), Zone::SEOUL);
-        Self { directory, started: 0, node }
+        Self { directory, started: 0, node, settings: String::new() }
     }
 
     /// A path in the story's directory.
@@ -95,9 +97,10 @@ impl Rig {
              data_dir: {}\n\
              http: 127.0.0.1:0\n\
              aggregator: {{{aggregator}}}\n\
-             containers:\n  path: {}\n",
+             containers:\n  path: {}\n{}",
             self.forwarder_data().display(),
             self.node.pods().display(),
+            self.settings,
         );
         fs::write(&config, text).unwrap();
         let mut command = Command::new(programs::forwarder());

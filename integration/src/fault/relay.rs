@@ -2,7 +2,8 @@
 //!
 //! With [`Relay::lose_each_once`] the acknowledgement of every byte is lost the first time: an ack of a batch that holds
 //! anything that was never sent before is swallowed, and after a few of them the stream is cut, so that the forwarder
-//! has to send it all again.
+//! has to send it all again. With [`Relay::lose_some`] that befalls one such ack in so many. A relay also keeps the gaps
+//! that pass it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -52,6 +53,10 @@ pub struct Done {
 #[derive(Debug)]
 struct State {
     losses_per_stream: u64,
+    /// Of the acknowledgements that may be lost, one in so many is.
+    one_in: u32,
+    random: fastrand::Rng,
+    gaps: Vec<wire::Gap>,
     /// Of each file, ranges of bytes that were sent; disjoint and sorted.
     sent: HashMap<FileId, Vec<(u64, u64)>>,
     done: Done,
@@ -61,8 +66,29 @@ impl Relay {
     /// Relays to an aggregator; every `losses_per_stream` lost acknowledgements the stream is cut.
     #[must_use]
     pub fn lose_each_once(upstream: SocketAddr, losses_per_stream: u64) -> Self {
-        assert!(losses_per_stream > 0);
-        let state = State { losses_per_stream, sent: HashMap::new(), done: Done::default() };
+        Self::start(upstream, losses_per_stream, 1, fastrand::Rng::with_seed(0))
+    }
+
+    /// The same, but of the acknowledgements that could be lost one in `one_in` is.
+    #[must_use]
+    pub fn lose_some(
+        upstream: SocketAddr,
+        losses_per_stream: u64,
+        one_in: u32,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self::start(upstream, losses_per_stream, one_in, random)
+    }
+
+    fn start(
+        upstream: SocketAddr,
+        losses_per_stream: u64,
+        one_in: u32,
+        random: fastrand::Rng,
+    ) -> Self {
+        assert!(losses_per_stream > 0 && one_in > 0);
+        let (gaps, sent, done) = Default::default();
+        let state = State { losses_per_stream, one_in, random, gaps, sent, done };
         let state = Arc::new(Mutex::new(state));
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -84,6 +110,12 @@ impl Relay {
     /// Cuts the streams that there are, however few acknowledgements they have lost.
     pub fn cut(&self) {
         self.cut.notify_waiters();
+    }
+
+    /// The gaps that were declared.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<wire::Gap> {
+        self.state.lock().unwrap().gaps.clone()
     }
 
     /// What it has done so far.
@@ -155,9 +187,15 @@ impl Pump {
         forward: mpsc::Sender<wire::ClientMessage>,
     ) -> Result<(), Status> {
         while let Some(message) = messages.message().await? {
-            if let Some(client_message::Kind::Batch(batch)) = &message.kind {
-                let fresh = self.state.lock().unwrap().note(batch)?;
-                self.fresh.lock().unwrap().insert(batch.number, fresh);
+            match &message.kind {
+                Some(client_message::Kind::Batch(batch)) => {
+                    let fresh = self.state.lock().unwrap().note(batch)?;
+                    self.fresh.lock().unwrap().insert(batch.number, fresh);
+                }
+                Some(client_message::Kind::Gap(gap)) => {
+                    self.state.lock().unwrap().gaps.push(gap.clone());
+                }
+                _ => {}
             }
             let sent = forward.send(message).await;
             sent.map_err(|_| Status::unavailable("the aggregator has gone"))?;
@@ -189,10 +227,12 @@ impl Pump {
     /// Takes out of an ack what must not be heard; returns how much that was.
     fn lose(&self, ack: &mut wire::Ack) -> u64 {
         let mut fresh = self.fresh.lock().unwrap();
-        let before = ack.numbers.len();
-        ack.numbers.retain(|number| fresh.remove(number) == Some(false));
-        let lost = (before - ack.numbers.len()) as u64;
         let mut state = self.state.lock().unwrap();
+        let before = ack.numbers.len();
+        let one_in = state.one_in;
+        ack.numbers
+            .retain(|number| fresh.remove(number) == Some(false) || state.random.u32(..one_in) > 0);
+        let lost = (before - ack.numbers.len()) as u64;
         state.done.acks_lost += lost;
         state.done.acks_passed += ack.numbers.len() as u64;
         lost

@@ -93,6 +93,7 @@ impl Container {
     }
 
     fn write_line(&mut self, key: LineKey, content: &[u8]) {
+        self.place(key);
         let mut first_time = None;
         for (tag, piece) in fragments(content) {
             let time_ns = self.write_physical(key.iostream, tag, piece);
@@ -105,6 +106,7 @@ impl Container {
     pub fn interleaved(&mut self, stdout: impl AsRef<[u8]>, stderr: impl AsRef<[u8]>) {
         let lines = [(IoStream::Stdout, stdout.as_ref()), (IoStream::Stderr, stderr.as_ref())]
             .map(|(iostream, text)| (iostream, self.keyed(iostream, text)));
+        lines.iter().for_each(|(_, (key, _))| self.place(*key));
         let mut pieces = lines.each_ref().map(|(_, (_, content))| fragments(content));
         let mut first_times = [None, None];
         loop {
@@ -128,6 +130,7 @@ impl Container {
     /// Begins a line with one partial piece; [`Self::finish`] ends it, perhaps in another file.
     pub fn begin(&mut self, iostream: IoStream, text: impl AsRef<[u8]>) {
         let (key, content) = self.keyed(iostream, text.as_ref());
+        self.place(key);
         let time_ns = self.write_physical(iostream, Tag::Partial, &content);
         self.open[slot(iostream)] = Some((key, content, time_ns));
     }
@@ -151,6 +154,7 @@ impl Container {
         torn.truncate(cut.max(1));
         let time = self.zone.rfc3339_nano(self.clock.tick());
         torn.extend(physical(&time, iostream, Tag::Full, &content));
+        self.place(key);
         self.append(&torn);
         // A line that cannot be decoded is kept as it stands.
         let kept = torn.strip_suffix(b"\n").unwrap();
@@ -162,6 +166,7 @@ impl Container {
     /// A line that is no CRI line at all, with whatever bytes; `bytes` must have no newline.
     pub fn garbage(&mut self, bytes: &[u8]) -> LineKey {
         let (key, content) = self.keyed(IoStream::Stdout, bytes);
+        self.place(key);
         self.append(&[&content[..], b"\n"].concat());
         self.enter(key, &content, None);
         key
@@ -206,6 +211,11 @@ impl Container {
         let number = self.next[slot(iostream)];
         self.next[slot(iostream)] += 1;
         LineKey { container: self.number, iostream, number }
+    }
+
+    /// Notes that a line begins where the file ends now.
+    fn place(&self, key: LineKey) {
+        self.ledger.place(key, self.file.metadata().unwrap().len());
     }
 
     fn write_physical(&mut self, iostream: IoStream, tag: Tag, piece: &[u8]) -> i64 {

@@ -52,11 +52,16 @@ impl Kubelet {
     ) {
         let rotated = self.rename(container);
         meanwhile(container);
+        Self::give_back(container, &rotated);
+    }
+
+    /// What it does when the runtime does not reopen: the file gets its name back.
+    pub fn give_back(container: &Container, rotated: &Path) {
         fs::rename(rotated, container.live_path()).unwrap();
     }
 
-    /// All but the reopening; returns the rotated file's path.
-    fn rename(&mut self, container: &Container) -> PathBuf {
+    /// All of a rotation but the reopening; returns the rotated file's path.
+    pub fn rename(&mut self, container: &Container) -> PathBuf {
         let live = container.live_path();
         self.make_room(&live);
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -82,7 +87,12 @@ impl Kubelet {
     pub fn clean(container: Container) {
         let live = container.live_path();
         drop(container);
-        rotated_logs(&live).into_iter().for_each(|path| fs::remove_file(path).unwrap());
+        Self::clean_run(&live);
+    }
+
+    /// The same of a run whose container has been started again.
+    pub fn clean_run(live: &Path) {
+        rotated_logs(live).into_iter().for_each(|path| fs::remove_file(path).unwrap());
         fs::remove_file(live).unwrap();
     }
 }

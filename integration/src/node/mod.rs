@@ -6,6 +6,7 @@
 mod clock;
 mod container;
 mod envelope;
+mod host_log;
 mod kubelet;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Zone};
 pub use container::Container;
 pub use envelope::FRAGMENT_MAX_BYTES;
+pub use host_log::HostLog;
 pub use kubelet::Kubelet;
 
 use crate::ledger::{Ledger, Writer};
