@@ -240,6 +240,9 @@ pub async fn run(
         pods_dir = ?config.containers.as_ref().map(|containers| &containers.path),
         "starting"
     );
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
+    }
     let prepared = Prepared::new(config, &mut registry)?;
     let server = health::Server::new(
         prepared.health.clone(),

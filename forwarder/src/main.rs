@@ -58,6 +58,9 @@ fn execute(command: &str, path: &std::path::Path) -> ExitCode {
     };
     match command {
         "check" => {
+            for doubt in config.doubts() {
+                eprintln!("naru-forwarder: {}: warning: {doubt}", path.display());
+            }
             println!("{}: valid", path.display());
             if standby::is_locked(&config.data_dir) {
                 let directory = config.data_dir.display();

@@ -3,7 +3,8 @@
 //! The tags are those that Fluentd's `in_tail` gives, so that dashboards and filters made for it go on working: the
 //! path with dots for slashes, after the seed's prefix `kubernetes.`. Which path: the link that the kubelet makes in
 //! `/var/log/containers`, where the container's id, a part of its name, is known; else the file's own in `/var/log/pods`.
-//! A file of the host gets the prefix `host.`, because the seed's tags of host files were chosen one by one.
+//! The host files of Kubernetes' Fluentd add-on have the tags that it chose for them one by one, `kubelet` for example; any
+//! other file of the host gets the prefix `host.`.
 
 use std::fmt::Write;
 
@@ -22,8 +23,36 @@ pub fn tag(source: &Source, container_id: &str) -> String {
         Writer::Container(Container { namespace, pod, container, .. }) => dotted(format!(
             "kubernetes/var/log/containers/{pod}_{namespace}_{container}-{container_id}.log"
         )),
-        Writer::HostFile { path } => dotted(format!("host/{path}")),
+        Writer::HostFile { path } => match add_on_tag(path) {
+            Some(tag) => tag.to_owned(),
+            None => dotted(format!("host/{path}")),
+        },
     }
+}
+
+/// The files `<name>.log` that the add-on tags with their names, beneath `/var/log`.
+const ADD_ON: [&str; 12] = [
+    "startupscript",
+    "docker",
+    "etcd",
+    "kubelet",
+    "kube-proxy",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "rescheduler",
+    "glbc",
+    "cluster-autoscaler",
+    "kube-apiserver-audit",
+];
+
+fn add_on_tag(path: &str) -> Option<&'static str> {
+    let beneath = path.strip_prefix("/var/log/")?;
+    if beneath == "salt/minion" {
+        return Some("salt");
+    }
+    let name = beneath.strip_prefix("kubernetes/").unwrap_or(beneath).strip_suffix(".log")?;
+    ADD_ON.into_iter().find(|tag| *tag == name)
 }
 
 /// A source's name, without its node: `namespace/pod/container/restart`, or the path of a host file.
@@ -87,7 +116,11 @@ mod tests {
         );
         check(web, "", "kubernetes.var.log.pods.shop_web-0_1234.web.2.log", named);
         let host = |path: &str| Writer::HostFile { path: path.into() };
-        check(host("/var/log/kubelet.log"), "", "host.var.log.kubelet.log", "/var/log/kubelet.log");
+        check(host("/var/log/kubelet.log"), "", "kubelet", "/var/log/kubelet.log");
+        check(host("/var/log/salt/minion"), "", "salt", "/var/log/salt/minion");
+        let audit = "/var/log/kubernetes/kube-apiserver-audit.log";
+        check(host(audit), "", "kube-apiserver-audit", audit);
+        check(host("/srv/kubelet.log"), "", "host.srv.kubelet.log", "/srv/kubelet.log");
         check(host("/var//log/../x"), "", "host.var.log.x", "/var//log/../x");
     }
 }

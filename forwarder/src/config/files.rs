@@ -1,8 +1,10 @@
 //! Log files of the host.
 
+use glob::Pattern;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::preset::{self, Preset};
 use super::wrong::Wrong;
 use crate::discover::host::HostPattern;
 
@@ -13,35 +15,86 @@ pub struct Input {
     pub name: String,
     /// Where they are.
     pub pattern: HostPattern,
+    /// The preset that they are by.
+    pub preset: Option<&'static Preset>,
 }
 
 impl From<HostPattern> for Input {
     /// Everything else as it is by default.
     fn from(pattern: HostPattern) -> Self {
-        Self { name: pattern.as_str().to_owned(), pattern }
+        Self { name: pattern.as_str().to_owned(), pattern, preset: None }
     }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFiles {
-    /// For people: what these files are.
-    name: Spanned<String>,
-    /// An absolute path, or a pattern with `*`, `?`, `[…]` and `**`.
-    path: Spanned<String>,
+    /// A host file that is known by name, or `all` of them: gives name, path and how lines are joined.
+    preset: Option<Spanned<String>>,
+    /// For people: what these files are. Default: the preset's.
+    name: Option<Spanned<String>>,
+    /// An absolute path, or a pattern with `*`, `?`, `[…]` and `**`. Default: the preset's.
+    path: Option<Spanned<String>>,
+    /// Patterns of paths that are not read although `path` matches them.
+    exclude: Option<Vec<Spanned<String>>>,
 }
 
 impl RawFiles {
-    pub(super) fn checked(self) -> Result<Input, Wrong> {
-        if self.name.value.is_empty() {
-            return Err(Wrong::new("name", &self.name, "is empty"));
+    pub(super) fn checked(raw: Spanned<Self>) -> Result<Vec<Input>, Wrong> {
+        let missing = |key| Err(Wrong::new(key, &raw, "is missing"));
+        let files = &raw.value;
+        let exclude =
+            files.exclude.iter().flatten().map(exclusion).collect::<Result<Vec<_>, _>>()?;
+        let input = |name: &str, pattern: HostPattern, preset| Input {
+            name: files.name.as_ref().map_or(name, |name| &name.value).to_owned(),
+            pattern: pattern.without(exclude.clone()),
+            preset,
+        };
+        if let Some(name) = files.name.as_ref().filter(|name| name.value.is_empty()) {
+            return Err(Wrong::new("name", name, "is empty"));
         }
-        let path = &self.path.value;
-        if !path.starts_with('/') {
-            return Err(Wrong::new("path", &self.path, format!("{path:?} is not absolute")));
+        let path = files.path.as_ref().map(pattern).transpose()?;
+        let Some(wanted) = &files.preset else {
+            return match (&files.name, path) {
+                (None, _) => missing("name"),
+                (_, None) => missing("path"),
+                (Some(name), Some(path)) => Ok(vec![input(&name.value, path, None)]),
+            };
+        };
+        let presets =
+            preset::named(&wanted.value).map_err(|reason| Wrong::new("preset", wanted, reason))?;
+        match (presets, &files.path, &files.name) {
+            ([_], ..) => {}
+            (_, Some(path), _) => return Err(Wrong::new("path", path, "cannot be that of all")),
+            (_, _, Some(name)) => return Err(Wrong::new("name", name, "cannot be that of all")),
+            (_, None, None) => {}
         }
-        let pattern = HostPattern::new(path)
-            .map_err(|error| Wrong::new("path", &self.path, format!("{path:?}: {}", error.msg)))?;
-        Ok(Input { name: self.name.value, ..Input::from(pattern) })
+        let inputs = presets.iter().map(|preset| {
+            let pattern = path.clone().map_or_else(|| HostPattern::new(preset.path), Ok);
+            let pattern = pattern.map_err(|error| Wrong::new("preset", wanted, error.msg))?;
+            Ok(input(preset.name, pattern, Some(preset)))
+        });
+        inputs.collect()
+    }
+}
+
+fn pattern(found: &Spanned<String>) -> Result<HostPattern, Wrong> {
+    absolute("path", found)?;
+    let path = &found.value;
+    HostPattern::new(path)
+        .map_err(|error| Wrong::new("path", found, format!("{path:?}: {}", error.msg)))
+}
+
+fn exclusion(found: &Spanned<String>) -> Result<Pattern, Wrong> {
+    absolute("exclude", found)?;
+    let path = &found.value;
+    Pattern::new(path)
+        .map_err(|error| Wrong::new("exclude", found, format!("{path:?}: {}", error.msg)))
+}
+
+fn absolute(key: &'static str, found: &Spanned<String>) -> Result<(), Wrong> {
+    match found.value.starts_with('/') {
+        true => Ok(()),
+        false => Err(Wrong::new(key, found, format!("{:?} is not absolute", found.value))),
     }
 }

@@ -6,7 +6,9 @@
 mod aggregator;
 mod containers;
 mod environment;
+mod exclude;
 mod files;
+pub mod preset;
 mod wrong;
 
 pub use containers::Containers;
@@ -46,7 +48,7 @@ struct RawConfig {
     /// Container logs.
     containers: Option<RawContainers>,
     /// Log files of the host.
-    files: Option<Vec<RawFiles>>,
+    files: Option<Vec<Spanned<RawFiles>>>,
     /// Where /healthz, /readyz and /metrics are served. Default: 127.0.0.1:7481.
     http: Option<Spanned<String>>,
 }
@@ -113,6 +115,16 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What is not wrong and may be a mistake: patterns of host files that match nothing now.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let patterns = self.files.iter().map(|input| &input.pattern);
+        let unmatched = patterns.filter(|p| p.is_wildcard() && p.files().is_empty());
+        unmatched.map(|pattern| format!("files: {:?} matches nothing", pattern.as_str())).collect()
+    }
+}
+
 impl RawConfig {
     fn checked(self, environment: Environment<'_>) -> Result<Config, Wrong> {
         let cluster = text("NARU_CLUSTER", "cluster", self.cluster, environment);
@@ -134,14 +146,15 @@ impl RawConfig {
         let address = http.value.parse();
         let address =
             address.map_err(|_| http.wrong(format!("{:?} is not ip:port", http.value)))?;
-        let files = self.files.unwrap_or_default();
+        let files = self.files.unwrap_or_default().into_iter().map(RawFiles::checked);
+        let files = files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         Ok(Config {
             cluster: cluster.value,
             node: node.value,
             data_dir: data_dir.value.into(),
             aggregator: self.aggregator.checked(environment)?,
-            containers: self.containers.unwrap_or_default().checked()?,
-            files: files.into_iter().map(RawFiles::checked).collect::<Result<_, _>>()?,
+            containers: self.containers.unwrap_or_default().checked(environment)?,
+            files,
             http: Some(address),
         })
     }

@@ -4,6 +4,7 @@ use rustls::pki_types::ServerName;
 
 use super::containers::PODS_PATH;
 use super::*;
+use crate::discover::ContainerDirectory;
 
 fn environment(name: &str) -> Option<String> {
     (name == "NODE_NAME").then(|| "node-7".to_owned())
@@ -132,4 +133,72 @@ fn an_aggregator_is_reached_as_the_file_says() {
     check("aggregator:\n  address: a:1,b\n", Err(&["f.yaml:2:", "\"b\" is not host:port"]));
     check("aggregator:\n  address: :1\n", Err(&["f.yaml:2:", "\":1\" is not host:port"]));
     check("aggregator:\n  address: \"a:1,\"\n", Err(&["f.yaml:2:", "is not host:port"]));
+}
+
+#[test]
+fn b23_presets_are_the_host_files_of_the_replaced_daemon_set() {
+    let files = |text: &str| {
+        let text = format!("aggregator: {{address: a:1}}\nfiles:\n{text}");
+        Config::parse("f.yaml", &text, &environment).unwrap().files
+    };
+    let named = |files: &[Input]| -> Vec<(String, String)> {
+        files.iter().map(|f| (f.name.clone(), f.pattern.as_str().to_owned())).collect()
+    };
+    let all = files("  - {preset: all}\n");
+    let expected: Vec<_> =
+        preset::PRESETS.iter().map(|p| (p.name.to_owned(), p.path.to_owned())).collect();
+    assert_eq!(named(&all), expected);
+    let two = files("  - {preset: kubelet}\n  - {preset: salt, path: /srv/minion, name: s}\n");
+    let expected = [("kubelet", "/var/log/kubelet.log"), ("s", "/srv/minion")];
+    assert_eq!(named(&two), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    assert_eq!(two[0].preset.unwrap().multiline, Some("klog"));
+    let wrong = |item: &str, parts: &[&str]| {
+        check(
+            &format!("aggregator: {{address: a:1}}\nfiles:\n  - {{preset: etcd}}\n  - {item}\n"),
+            Err(parts),
+        );
+    };
+    wrong(
+        "{preset: kublet}",
+        &["f.yaml:4: preset: there is no preset \"kublet\"; there are all, salt,"],
+    );
+    wrong("{preset: all, path: /a}", &["f.yaml:4: path: cannot be that of all"]);
+    wrong("{name: a}", &["f.yaml:4: path: is missing"]);
+    wrong("{path: /a}", &["f.yaml:4: name: is missing"]);
+    wrong("{preset: salt, exclude: [a]}", &["f.yaml:4: exclude: \"a\" is not absolute"]);
+}
+
+#[test]
+fn b19_own_logs_and_those_that_are_named_are_excluded() {
+    let excluded = |containers: &str, environment: Environment<'_>, pod: &str| {
+        let text = format!("aggregator: {{address: a:1}}\ncontainers: {{{containers}}}\n");
+        let containers = Config::parse("f.yaml", &text, environment).unwrap().containers.unwrap();
+        let directory = ContainerDirectory { pod: pod.into(), container: "c".into() };
+        containers.exclude.excludes(&containers.path, &directory)
+    };
+    let pod = |name: &str| match name {
+        "POD_NAMESPACE" => Some("logs".to_owned()),
+        "POD_NAME" => Some("shipper-1".to_owned()),
+        _ => None,
+    };
+    for own in ["naru_naru-forwarder-x2x_u", "logs_naru-aggregator-0_u"] {
+        assert!(excluded("", &|_| None, own), "{own}");
+        assert!(!excluded("exclude_own: false", &|_| None, own), "{own}");
+    }
+    assert!(excluded("", &pod, "logs_naru-aggregator-0_u"));
+    assert!(excluded("", &pod, "logs_shipper-1_u"));
+    assert!(!excluded("", &pod, "shop_naru-aggregator-0_u"));
+    assert!(!excluded("", &pod, "logs_web_u"));
+    assert!(excluded("exclude: [{namespace: s*, pod: web-*}]", &pod, "shop_web-1_u"));
+    assert!(!excluded("exclude: [{namespace: s*, pod: web-*}]", &pod, "shop_db-1_u"));
+    assert!(excluded("exclude: [{path: /var/log/pods/shop_*}]", &pod, "shop_db-1_u"));
+    let wrong = |item: &str, parts: &[&str]| {
+        let text = format!(
+            "aggregator: {{address: a:1}}\ncontainers:\n  exclude:\n  - {{pod: a}}\n  - {item}\n"
+        );
+        check(&text, Err(parts));
+    };
+    wrong("{pod: \"[\"}", &["f.yaml:5: pod: \"[\":"]);
+    wrong("{}", &["f.yaml:5: exclude: an exclusion needs"]);
+    wrong("{pdo: a}", &["f.yaml:5:", "pdo"]);
 }

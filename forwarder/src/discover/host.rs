@@ -9,7 +9,9 @@ use glob::{MatchOptions, Pattern, PatternError};
 #[derive(Debug, Clone)]
 pub struct HostPattern {
     text: String,
+    pattern: Pattern,
     wildcard: bool,
+    without: Vec<Pattern>,
 }
 
 /// `*` and `?` match neither a slash nor a leading dot.
@@ -25,9 +27,29 @@ impl HostPattern {
     /// # Errors
     /// A pattern that is not one.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        Pattern::new(text)?;
+        let pattern = Pattern::new(text)?;
         let wildcard = text.contains(['*', '?', '[']);
-        Ok(Self { text: text.to_owned(), wildcard })
+        Ok(Self { text: text.to_owned(), pattern, wildcard, without: Vec::new() })
+    }
+
+    /// The same, but for the paths that these match.
+    #[must_use]
+    pub fn without(self, without: Vec<Pattern>) -> Self {
+        Self { without, ..self }
+    }
+
+    /// Whether a path is one of its files, where it is there.
+    #[must_use]
+    pub fn matches(&self, path: &Path) -> bool {
+        let named = match self.wildcard {
+            true => self.pattern.matches_path_with(path, OPTIONS),
+            false => path == Path::new(&self.text),
+        };
+        named && !self.leaves_out(path)
+    }
+
+    fn leaves_out(&self, path: &Path) -> bool {
+        self.without.iter().any(|pattern| pattern.matches_path_with(path, OPTIONS))
     }
 
     /// As it was written.
@@ -47,10 +69,14 @@ impl HostPattern {
     pub fn files(&self) -> BTreeSet<PathBuf> {
         if !self.wildcard {
             let path = PathBuf::from(&self.text);
-            return path.symlink_metadata().is_ok().then_some(path).into_iter().collect();
+            let is_there = path.symlink_metadata().is_ok() && !self.leaves_out(&path);
+            return is_there.then_some(path).into_iter().collect();
         }
         glob::glob_with(&self.text, OPTIONS)
-            .map(|paths| paths.filter_map(Result::ok).filter(|path| !path.is_dir()).collect())
+            .map(|paths| {
+                let paths = paths.filter_map(Result::ok);
+                paths.filter(|path| !self.leaves_out(path) && !path.is_dir()).collect()
+            })
             .unwrap_or_default()
     }
 
@@ -87,5 +113,9 @@ mod tests {
         assert!(single.files().is_empty());
         assert_eq!(single.directories(&single.files()).into_iter().next().unwrap(), root.path());
         assert!(HostPattern::new("/var/log/[").is_err());
+        let without = pattern.without(vec![Pattern::new(at("b*").to_str().unwrap()).unwrap()]);
+        assert_eq!(without.files().into_iter().collect::<Vec<_>>(), [at("a.log")]);
+        assert!(without.matches(&at("a.log")) && !without.matches(&at("b.log")));
+        assert!(!without.matches(&at("dir/a.log")) && !without.matches(&at("a.log.1")));
     }
 }

@@ -3,6 +3,7 @@
 //! It says where something happened; what it means for a file is the tailer's business. Without inotify, or when its
 //! queue overflows, everything is looked at again. An error while looking is never taken for absence.
 
+pub mod exclude;
 pub mod host;
 pub mod pods;
 mod watch;
@@ -117,6 +118,14 @@ impl Discovery {
         if self.host_directories.insert(directory.clone()) {
             self.look(Directory::Host(directory));
         }
+    }
+
+    /// The container directories that are known.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerDirectory> {
+        self.known.keys().filter_map(|directory| match directory {
+            Directory::Container(of) => Some(of),
+            Directory::Root | Directory::Pod(_) | Directory::Host(_) => None,
+        })
     }
 
     /// Takes what happened since the last call.

@@ -117,7 +117,11 @@ impl Holder {
     }
 
     fn look_into(&mut self, directory: &ContainerDirectory) {
-        let Some(root) = self.config.containers.as_ref().map(|c| c.path.clone()) else { return };
+        let Some(containers) = &self.config.containers else { return };
+        if containers.excludes(directory) {
+            return;
+        }
+        let root = containers.path.clone();
         // What cannot be looked at now is looked at again with the next change.
         let Ok(runs) = pods::list(&root, directory) else { return };
         let relative = Path::new(&directory.pod).join(&directory.container);

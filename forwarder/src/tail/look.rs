@@ -1,7 +1,7 @@
 //! What is found is matched with what is known: changes make sources hot, new files join theirs, trouble is told once.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use naru_proto::frame::{Source, Writer};
@@ -87,6 +87,10 @@ impl Tailer {
 
     /// Matches a container's sources with what its directory holds.
     pub(super) fn look_into(&mut self, directory: &ContainerDirectory, now: Instant) {
+        if self.is_excluded(directory) {
+            self.leave_out(directory);
+            return;
+        }
         let Some(containers) = &self.config.containers else { return };
         let root = containers.path.clone();
         let mut runs = match pods::list(&root, directory) {
@@ -98,9 +102,12 @@ impl Tailer {
                 return;
             }
         };
-        for source in self.sources.values() {
+        for source in self.sources.values_mut() {
             match &source.place {
                 Place::Container { directory: of, restart } if of == directory => {
+                    if std::mem::take(&mut source.left_out) {
+                        source.resuming = source.resuming.map(|_| now);
+                    }
                     runs.entry(*restart).or_default();
                 }
                 Place::Container { .. } | Place::Host { .. } => {}
@@ -175,10 +182,18 @@ impl Tailer {
                 self.host_source(&path.to_string_lossy(), pattern);
             }
         }
+        // One that the configuration names no more keeps its position, and is not read.
+        let named = |place: &Place| match place {
+            Place::Host { path, .. } => {
+                let mut inputs = self.config.files.iter();
+                inputs.any(|input| input.pattern.matches(Path::new(path)))
+            }
+            Place::Container { .. } => false,
+        };
         let hosts: Vec<usize> = self
             .sources
             .iter()
-            .filter(|(_, source)| source.is_host())
+            .filter(|(_, source)| named(&source.place))
             .map(|(index, _)| *index)
             .collect();
         let mut owners = adopt::Owners::new();

@@ -4,6 +4,7 @@
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 
 mod adopt;
+mod exclusion;
 mod file;
 mod flight;
 mod frames;

@@ -59,6 +59,8 @@ pub(super) struct SourceTail {
     /// Restarted then, and not all of its files are open or declared missing yet: nothing is read, for the order of
     /// files decides how records are cut.
     pub(super) resuming: Option<Instant>,
+    /// Excluded: nothing of it is open.
+    pub(super) left_out: bool,
     /// Read at once; grows while a line is longer.
     pub(super) want: usize,
     /// Waits for its turn.
@@ -87,6 +89,7 @@ impl SourceTail {
             files: Vec::new(),
             committed: Point { state: ResumeState::new(format), files: Vec::new() },
             resuming: None,
+            left_out: false,
             want: READ_BYTES,
             queued: false,
             caught_up: false,

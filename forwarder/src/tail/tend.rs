@@ -27,6 +27,10 @@ impl Tailer {
         self.resume(now);
         let indices: Vec<usize> = self.attention.iter().copied().collect();
         for index in indices {
+            if self.sources.get(&index).is_some_and(|source| source.left_out) {
+                self.attention.remove(&index);
+                continue;
+            }
             self.cut_what_waited(index, now);
             self.cut_late_tails(index, now);
             self.declare_missing(index, now);
@@ -63,7 +67,7 @@ impl Tailer {
     /// A file that is being renamed, or that cannot be opened for once, is not gone.
     pub(super) fn resume(&mut self, now: Instant) {
         let resuming = |sources: &HashMap<usize, SourceTail>| -> Vec<usize> {
-            let waiting = sources.iter().filter(|(_, source)| source.resuming.is_some());
+            let waiting = sources.iter().filter(|(_, s)| s.resuming.is_some() && !s.left_out);
             waiting.map(|(index, _)| *index).collect()
         };
         for index in resuming(&self.sources) {

@@ -27,6 +27,8 @@ pub(super) const POD: &str = "shop_web-0_7c1f";
 pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
     files: Vec<Input>,
+    /// What a test changes of the configuration, from the next start on; the path is the node's directory.
+    pub(super) configure: Box<dyn Fn(&Path, &mut Config)>,
     running: Option<(Tailer, SessionEnd)>,
     /// What the next start takes over.
     pub(super) inherited: Option<Holder>,
@@ -60,6 +62,7 @@ impl Node {
         let mut node = Self {
             directory,
             files,
+            configure: Box::new(|_, _| {}),
             running: None,
             inherited: None,
             metrics: Metrics::default(),
@@ -100,7 +103,7 @@ impl Node {
 
     fn config(&self) -> Config {
         let directory = self.directory.path();
-        Config {
+        let mut config = Config {
             cluster: "test".into(),
             node: "n".into(),
             data_dir: directory.join("state"),
@@ -108,7 +111,9 @@ impl Node {
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
             http: None,
-        }
+        };
+        (self.configure)(directory, &mut config);
+        config
     }
 
     /// Somebody stands by from now on.
@@ -244,6 +249,17 @@ impl Node {
 
     pub(super) fn tailer(&self) -> &Tailer {
         &self.running.as_ref().unwrap().0
+    }
+
+    pub(super) fn tailer_mut(&mut self) -> &mut Tailer {
+        &mut self.running.as_mut().unwrap().0
+    }
+
+    /// The files beneath a path that this process has open.
+    pub(super) fn open_beneath(path: &Path) -> Vec<PathBuf> {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+        let targets = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|target| target.starts_with(path)).collect()
     }
 }
 
