@@ -23,12 +23,15 @@ use crate::standby::Holder;
 
 pub(super) const POD: &str = "shop_web-0_7c1f";
 
+/// Changes a configuration; the path is the node's directory.
+type Configure = dyn Fn(&Path, &mut Config);
+
 /// See the module.
 pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
     files: Vec<Input>,
-    /// What a test changes of the configuration, from the next start on; the path is the node's directory.
-    pub(super) configure: Box<dyn Fn(&Path, &mut Config)>,
+    /// What a test changes of the configuration, from the next start on.
+    pub(super) configure: Box<Configure>,
     running: Option<(Tailer, SessionEnd)>,
     /// What the next start takes over.
     pub(super) inherited: Option<Holder>,
