@@ -14,6 +14,9 @@ use crate::time::{ID_TIME_MAX_EXCLUSIVE_NS, ID_TIME_MIN_NS, civil_date};
 /// A first line that has no readable time is identified by at most this much of it.
 pub const HEAD_MAX_BYTES: usize = 4096;
 
+/// The first line of a docker json-file is longer: its envelope's time comes last, and 16 KiB of text may be escaped.
+pub const JSON_FILE_HEAD_MAX_BYTES: usize = 64 << 10;
+
 /// One physical file of a source, for ever: 96 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub [u8; 12]);
@@ -70,10 +73,20 @@ pub fn container_head(file_start: &[u8]) -> Option<&[u8]> {
     if let Some((_, end)) = cri::leading_time(file_start) {
         return file_start.get(..end);
     }
-    let head = file_start.get(..HEAD_MAX_BYTES).unwrap_or(file_start);
+    first_line(file_start, HEAD_MAX_BYTES)
+}
+
+/// The same of a docker json-file: its whole first line, at most [`JSON_FILE_HEAD_MAX_BYTES`].
+#[must_use]
+pub fn json_file_head(file_start: &[u8]) -> Option<&[u8]> {
+    first_line(file_start, JSON_FILE_HEAD_MAX_BYTES)
+}
+
+fn first_line(file_start: &[u8], max_bytes: usize) -> Option<&[u8]> {
+    let head = file_start.get(..max_bytes).unwrap_or(file_start);
     match memchr::memchr(b'\n', head) {
         Some(end) => head.get(..end),
-        None => (head.len() == HEAD_MAX_BYTES).then_some(head),
+        None => (head.len() == max_bytes).then_some(head),
     }
 }
 
@@ -310,5 +323,15 @@ mod tests {
         check(b"garbage here\nmore", Some(b"garbage here"));
         check(b"\nx", Some(b""));
         check(&[b'x'; 5000], Some(&[b'x'; 4096]));
+    }
+
+    #[test]
+    fn the_head_of_a_json_file_is_its_whole_first_line() {
+        let line = [b'x'; JSON_FILE_HEAD_MAX_BYTES + 1];
+        assert_eq!(json_file_head(&line[..JSON_FILE_HEAD_MAX_BYTES - 1]), None);
+        assert_eq!(json_file_head(&line), line.get(..JSON_FILE_HEAD_MAX_BYTES));
+        let json = br#"{"log":"a\n","stream":"stdout","time":"2026-11-22T00:30:00.1Z"}"#;
+        assert_eq!(json_file_head(json), None);
+        assert_eq!(json_file_head(&[&json[..], b"\n{"].concat()), Some(&json[..]));
     }
 }

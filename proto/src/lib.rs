@@ -1,7 +1,7 @@
 //! The contract between a forwarder and an aggregator.
 //!
 //! Everything that both ends must agree on, and nothing else: the messages ([`wire`]), what they may hold ([`limits`]),
-//! the identity of files and documents ([`ids`]), the container runtime's line format ([`cri`]), a frame and its records
+//! the identity of files and documents ([`ids`]), the container runtimes' line formats ([`cri`], [`json_file`]), a frame and its records
 //! ([`frame`]), and a batch's body ([`body`]) with the checks that precede its acknowledgement ([`batch`]),
 //! and the words for refusals and losses ([`reasons`]).
 //!
@@ -12,6 +12,7 @@ pub mod body;
 pub mod cri;
 pub mod frame;
 pub mod ids;
+pub mod json_file;
 pub mod limits;
 pub mod reasons;
 pub mod time;

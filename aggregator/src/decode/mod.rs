@@ -10,6 +10,7 @@
 pub mod cri;
 pub mod encoding;
 pub mod json;
+pub mod json_file;
 pub mod level;
 
 use naru_proto::frame::{Format, Frame, IoStream, Record};
@@ -18,8 +19,8 @@ use naru_proto::frame::{Format, Frame, IoStream, Record};
 #[must_use]
 pub fn decodable(format: Format) -> bool {
     match format {
-        Format::Cri | Format::Plain => true,
-        Format::JsonFile | Format::Unspecified => false,
+        Format::Cri | Format::JsonFile | Format::Plain => true,
+        Format::Unspecified => false,
     }
 }
 
@@ -44,28 +45,28 @@ pub struct Decoded<'a> {
 /// not [`decodable`] never gets past the check of its batch; here it is read as plain text.
 #[must_use]
 pub fn record<'a>(frame: &Frame, record: &Record<'a>, joined: &'a mut Vec<u8>) -> Decoded<'a> {
-    let malformed = frame.flags.malformed;
-    match frame.format {
-        Format::Cri => {
-            let inside = record.first && frame.line_start.is_some();
-            let content = cri::join(record.raw, inside, joined);
-            let envelope_ns = content.first.map(|(time_ns, _)| time_ns);
-            let id_time_ns = envelope_ns.or(frame.id_time_ns);
-            Decoded {
-                text: content.text,
-                timestamp_ns: timestamp([id_time_ns, frame.read_time_ns]),
-                id_time_ns,
-                iostream: content.first.map(|(_, iostream)| iostream).or(frame.iostream),
-                malformed: content.malformed || malformed,
-            }
-        }
-        Format::Plain | Format::JsonFile | Format::Unspecified => Decoded {
-            text: record.raw.strip_suffix(b"\n").unwrap_or(record.raw),
-            timestamp_ns: timestamp([frame.read_time_ns, frame.id_time_ns]),
-            id_time_ns: frame.id_time_ns,
-            iostream: frame.iostream,
-            malformed,
-        },
+    let content = match frame.format {
+        Format::Cri => cri::join(record.raw, record.first && frame.line_start.is_some(), joined),
+        Format::JsonFile => json_file::join(record.raw, joined),
+        Format::Plain | Format::Unspecified => return plain(frame, record),
+    };
+    let id_time_ns = content.first.map(|(time_ns, _)| time_ns).or(frame.id_time_ns);
+    Decoded {
+        text: content.text,
+        timestamp_ns: timestamp([id_time_ns, frame.read_time_ns]),
+        id_time_ns,
+        iostream: content.first.map(|(_, iostream)| iostream).or(frame.iostream),
+        malformed: content.malformed || frame.flags.malformed,
+    }
+}
+
+fn plain<'a>(frame: &Frame, record: &Record<'a>) -> Decoded<'a> {
+    Decoded {
+        text: record.raw.strip_suffix(b"\n").unwrap_or(record.raw),
+        timestamp_ns: timestamp([frame.read_time_ns, frame.id_time_ns]),
+        id_time_ns: frame.id_time_ns,
+        iostream: frame.iostream,
+        malformed: frame.flags.malformed,
     }
 }
 
@@ -130,6 +131,27 @@ mod tests {
     }
 
     #[test]
+    fn docker_lines_carry_their_time_and_iostream() {
+        let line = br#"{"log":"x\n","stream":"stderr","time":"1970-01-01T00:00:01Z"}"#;
+        let first_second = Some(1_000_000_000);
+        let expected = ("x", 1_000_000_000, first_second, Some(IoStream::Stderr), false);
+        check(&frame(Format::JsonFile, line), expected);
+        check(&frame(Format::JsonFile, b"{\n"), ("{", 5, Some(5), None, true));
+    }
+
+    /// A multi-line rule's records: the lines as the program wrote them, the first line's time.
+    #[test]
+    fn lines_of_a_record_are_joined_by_newlines() {
+        let second = 1_000_000_000;
+        let trace = b"1970-01-01T00:00:01Z stderr F boom\n1970-01-01T00:00:02Z stderr P   at x\n\
+            1970-01-01T00:00:02Z stderr F (y)\n1970-01-01T00:00:02Z stderr F \n";
+        let expected = ("boom\n  at x(y)\n", second, Some(second), Some(IoStream::Stderr), false);
+        check(&frame(Format::Cri, trace), expected);
+        let trace = b"boom\n  at x\n  at y\n";
+        check(&frame(Format::Plain, trace), ("boom\n  at x\n  at y", 7, Some(5), None, false));
+    }
+
+    #[test]
     fn a_time_before_1970_is_no_timestamp() {
         let old = frame(Format::Cri, b"1969-12-31T23:59:59Z stdout F x\n");
         check(&old, ("x", 7, Some(-1_000_000_000), Some(IoStream::Stdout), false));
@@ -137,7 +159,7 @@ mod tests {
 
     #[test]
     fn formats_without_a_decoder_are_not_decodable() {
-        assert!(decodable(Format::Cri) && decodable(Format::Plain));
-        assert!(!decodable(Format::JsonFile) && !decodable(Format::Unspecified));
+        assert!([Format::Cri, Format::JsonFile, Format::Plain].into_iter().all(decodable));
+        assert!(!decodable(Format::Unspecified));
     }
 }

@@ -270,9 +270,8 @@ impl TryFrom<StoredCutter> for ResumeState {
         let format = match wire::Format::try_from(stored.format) {
             Ok(wire::Format::Cri) => Format::Cri,
             Ok(wire::Format::Plain) => Format::Plain,
-            Ok(wire::Format::Unspecified | wire::Format::JsonFile) | Err(_) => {
-                return Err(Unreadable("format"));
-            }
+            Ok(wire::Format::JsonFile) => Format::JsonFile,
+            Ok(wire::Format::Unspecified) | Err(_) => return Err(Unreadable("format")),
         };
         let inside = |inside: StoredInside| Inside {
             line_start: inside.line_start,

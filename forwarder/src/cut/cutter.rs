@@ -1,6 +1,5 @@
 //! The cutter of one source: runs of whole lines on the fast path, everything else piece by piece.
 
-use naru_proto::cri;
 use naru_proto::frame::{Extent, IoStream};
 use naru_proto::ids::FileId;
 
@@ -51,6 +50,18 @@ impl Cutter {
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self::with_caps(format, Caps::CONTRACT)
+    }
+
+    /// A cutter of the same kind before the first byte of another file.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self::with_caps(self.format, self.caps)
+    }
+
+    /// How the files are written.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Goes on from a saved state. `held_bytes` reads a held extent again, None if it is gone.
@@ -229,16 +240,18 @@ impl Cutter {
         caps: Caps,
         mut held_bytes: impl FnMut(&Extent) -> Option<Vec<u8>>,
     ) -> (Self, Vec<Extent>) {
+        let format = state.format;
         let mut cutter = Self {
             position: state.position,
             last_time_ns: state.last_time_ns,
             inside: state.inside,
-            ..Self::with_caps(state.format, caps)
+            ..Self::with_caps(format, caps)
         };
         let mut gone = Vec::new();
         for held in state.held {
             let iostream = held.iostream;
-            *cutter.fragment_mut(iostream) = Fragment::restore(held, &mut held_bytes, &mut gone);
+            *cutter.fragment_mut(iostream) =
+                Fragment::restore(format, held, &mut held_bytes, &mut gone);
         }
         (cutter, gone)
     }
@@ -272,7 +285,7 @@ impl Cutter {
         if self.format == Format::Plain {
             return Some(RunKind::Readable);
         }
-        let Some(envelope) = cri::envelope(line) else {
+        let Some(envelope) = self.format.envelope(line) else {
             return Some(RunKind::Malformed { id_time_ns: self.last_time_ns });
         };
         if envelope.partial || self.fragment(envelope.iostream).is_some() {
@@ -303,12 +316,12 @@ impl Cutter {
         if let Some(line) = self.inside.filter(|_| self.position.is_some_and(|p| p.0 == file)) {
             return line;
         }
-        let envelope = (self.format == Format::Cri).then(|| cri::envelope(piece)).flatten();
+        let envelope = self.format.envelope(piece);
         Inside {
             line_start: offset,
             iostream: envelope.map(|envelope| envelope.iostream),
             partial: envelope.is_some_and(|envelope| envelope.partial),
-            malformed: self.format == Format::Cri && envelope.is_none(),
+            malformed: self.format != Format::Plain && envelope.is_none(),
         }
     }
 
@@ -326,7 +339,7 @@ impl Cutter {
         let line = self.line_at(at, piece);
         let begins = self.inside.is_none();
         if begins && line.iostream.is_some() {
-            self.last_time_ns = cri::envelope(piece).map(|envelope| envelope.time_ns);
+            self.last_time_ns = self.format.envelope(piece).map(|envelope| envelope.time_ns);
         }
         self.inside = (end != End::Newline).then_some(line);
         let id_time_ns = self.last_time_ns;

@@ -1,10 +1,9 @@
 //! A record that waits for its end, with a copy of its bytes: passive, bounded by the caps.
 
-use memchr::memchr_iter;
-use naru_proto::cri;
+use memchr::{memchr, memchr_iter};
 use naru_proto::frame::{Extent, IoStream};
 
-use super::{Caps, CutRecord, HeldState, Position, Sink};
+use super::{Caps, CutRecord, Format, HeldState, Position, Sink};
 
 /// Never without a byte once the first was pushed.
 #[derive(Debug, Clone)]
@@ -36,6 +35,7 @@ impl Fragment {
     ///
     /// When its head is gone the rest begins with a line, and is dated by that one.
     pub(super) fn restore(
+        format: Format,
         mut state: HeldState,
         mut held_bytes: impl FnMut(&Extent) -> Option<Vec<u8>>,
         gone: &mut Vec<Extent>,
@@ -55,7 +55,8 @@ impl Fragment {
         if now_first != first {
             state.line_start = None;
             state.continued = true;
-            state.id_time_ns = cri::envelope(&bytes).map_or(state.id_time_ns, |e| e.time_ns);
+            state.id_time_ns =
+                format.envelope(first_line(&bytes)).map_or(state.id_time_ns, |e| e.time_ns);
         }
         // Whatever is held was pushed with its newline.
         state.lines = memchr_iter(b'\n', &bytes).count() as u32;
@@ -99,4 +100,8 @@ impl Fragment {
             malformed: false,
         });
     }
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    memchr(b'\n', bytes).and_then(|newline| bytes.get(..newline)).unwrap_or(bytes)
 }

@@ -4,7 +4,8 @@
 //! function of those bytes and of the journalled cuts ([`CutJournal`]) alone: how the bytes were read, batched or read
 //! again after a restart changes nothing, because a record that is cut elsewhere the second time is indexed twice.
 //!
-//! - Every line is a record; a CRI line tagged `P` waits for the `F` of its iostream, also in the next file.
+//! - Every line is a record; a CRI line tagged `P` waits for the `F` of its iostream, also in the next file, and a docker
+//!   line whose text lacks its newline waits for the one that has it.
 //! - A line whose envelope cannot be read is a record by itself, and touches nothing else.
 //! - A record ends at the caps: a joined one before the line that would take it over, a longer line in pieces.
 //! - Whatever else ends a record (idleness, the end of a file's life) is a journalled cut.
@@ -21,8 +22,10 @@ mod state;
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
 
+use naru_proto::cri;
 use naru_proto::frame::{Extent, IoStream};
-use naru_proto::ids::FileId;
+use naru_proto::ids::{self, FileId};
+use naru_proto::json_file;
 use naru_proto::limits::{RECORD_MAX_BYTES, RECORD_MAX_LINES};
 
 pub use self::cutter::{Cutter, Held};
@@ -37,14 +40,63 @@ pub type Position = (FileId, u64);
 pub enum Format {
     /// Lines with the kubelet's envelope.
     Cri,
+    /// docker's: one JSON object a line.
+    JsonFile,
     /// Any text.
     Plain,
+}
+
+/// What a line says of itself, as far as cutting needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Envelope {
+    time_ns: i64,
+    iostream: IoStream,
+    partial: bool,
+}
+
+impl Format {
+    /// What identifies a container's file of this format by its start; None while too little is there, and for plain.
+    #[must_use]
+    pub fn head(self, file_start: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Cri => ids::container_head(file_start),
+            Self::JsonFile => ids::json_file_head(file_start),
+            Self::Plain => None,
+        }
+    }
+
+    /// That many bytes are always enough for [`Self::head`].
+    #[must_use]
+    pub fn head_max_bytes(self) -> usize {
+        match self {
+            Self::Cri | Self::Plain => ids::HEAD_MAX_BYTES,
+            Self::JsonFile => ids::JSON_FILE_HEAD_MAX_BYTES,
+        }
+    }
+
+    /// Of the line, or the part of one, that the bytes begin with. None: it has none, or none that can be read.
+    fn envelope(self, line: &[u8]) -> Option<Envelope> {
+        match self {
+            Self::Cri => cri::envelope(line).map(|envelope| Envelope {
+                time_ns: envelope.time_ns,
+                iostream: envelope.iostream,
+                partial: envelope.partial,
+            }),
+            Self::JsonFile => json_file::envelope(line).map(|envelope| Envelope {
+                time_ns: envelope.time_ns,
+                iostream: envelope.iostream,
+                partial: envelope.partial,
+            }),
+            Self::Plain => None,
+        }
+    }
 }
 
 impl From<Format> for naru_proto::frame::Format {
     fn from(format: Format) -> Self {
         match format {
             Format::Cri => Self::Cri,
+            Format::JsonFile => Self::JsonFile,
             Format::Plain => Self::Plain,
         }
     }

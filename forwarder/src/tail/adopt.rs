@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use naru_proto::frame::Writer;
-use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
+use naru_proto::ids::FileId;
 
 use super::file::{Content, GzipReader, TailedFile};
 use super::source::{Place, SourceTail};
@@ -101,8 +101,10 @@ impl SourceTail {
             let Some(file) = self.files.get(index).filter(|f| f.id.is_none() && f.salt == 0) else {
                 continue;
             };
-            let Ok(head) = file.bytes_up_to(0, HEAD_MAX_BYTES) else { continue };
-            let id = container_head(&head).map(|head| self.container_file_id(head, 0));
+            let Ok(head) = file.bytes_up_to(0, self.cutter.format().head_max_bytes()) else {
+                continue;
+            };
+            let id = self.cutter.format().head(&head).map(|head| self.container_file_id(head, 0));
             if id.is_none() || self.files.iter().any(|other| other.id == id) {
                 // The second of two is told apart when its turn comes.
                 continue;
@@ -152,15 +154,16 @@ impl SourceTail {
     }
 
     fn adopt_plain(&mut self, file: File, stat: Stat, entry: LogFile, look: &mut Look<'_>) {
-        let mut head = vec![0; HEAD_MAX_BYTES];
+        let mut head = vec![0; self.cutter.format().head_max_bytes()];
         let filled = match file.read_at(&mut head, 0) {
             Ok(filled) => filled,
             Err(error) => return look.trouble(&entry.name, error),
         };
         head.truncate(filled);
         look.adopted.fine.push(look.relative.join(&entry.name));
-        let id = container_head(&head).map(|head| self.container_file_id(head, 0));
-        if let Some(index) = container_head(&head).and_then(|h| self.known_by_head(h, &stat, look))
+        let id = self.cutter.format().head(&head).map(|head| self.container_file_id(head, 0));
+        if let Some(index) =
+            self.cutter.format().head(&head).and_then(|h| self.known_by_head(h, &stat, look))
         {
             if look.seen.insert(index) {
                 return self.found_again(index, Content::Plain(file), stat, entry);
@@ -173,7 +176,7 @@ impl SourceTail {
         found.identity = Some(stat.identity);
         found.content = Content::Plain(file);
         found.id = id;
-        while let Some(head) = container_head(&head)
+        while let Some(head) = self.cutter.format().head(&head)
             && self.files.iter().any(|other| other.id == found.id)
         {
             found.salt += 1;
@@ -236,10 +239,10 @@ impl SourceTail {
     }
 
     fn adopt_gzip(&mut self, file: File, stat: Stat, entry: LogFile, look: &mut Look<'_>) {
-        let id = match GzipReader::head(&file, HEAD_MAX_BYTES) {
+        let id = match GzipReader::head(&file, self.cutter.format().head_max_bytes()) {
             Ok(head) => {
                 // A compressed file is whole: what it holds is all that it will.
-                let head = container_head(&head).unwrap_or(&head);
+                let head = self.cutter.format().head(&head).unwrap_or(&head);
                 Some(self.container_file_id(head, 0))
             }
             Err(error) => {

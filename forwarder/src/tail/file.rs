@@ -10,12 +10,11 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use flate2::read::MultiGzDecoder;
-use naru_proto::frame::Format;
 use naru_proto::ids::FileId;
 
 use crate::checkpoint::Guard;
 use crate::clock;
-use crate::cut::{self, Cutter};
+use crate::cut::{Cutter, Format};
 use crate::discover::pods::Order;
 use crate::identity::Identity;
 
@@ -215,12 +214,12 @@ impl TailedFile {
         }
     }
 
-    /// The cutter of a container's file that was passed.
-    pub(super) fn late_cutter(&mut self, format: Format) -> Option<&mut Cutter> {
-        let late = self.passed && format == Format::Cri;
-        late.then(|| {
-            &mut **self.late.get_or_insert_with(|| Box::new(Cutter::new(cut::Format::Cri)))
-        })
+    /// The cutter of what is read now: its own for a container's file that was passed, else the source's.
+    pub(super) fn cutter<'a>(&'a mut self, of_source: &'a mut Cutter) -> &'a mut Cutter {
+        if !self.passed || of_source.format() == Format::Plain {
+            return of_source;
+        }
+        self.late.get_or_insert_with(|| Box::new(of_source.fresh()))
     }
 
     /// Why the bytes end before the file does.

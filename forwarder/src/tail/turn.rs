@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use naru_proto::frame::{Extent, IoStream};
-use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
+use naru_proto::ids::FileId;
 use naru_proto::limits::RECORD_MAX_BYTES;
 use naru_proto::wire::GapReason;
 
@@ -125,7 +125,7 @@ impl Tailer {
         };
         let Some(id) = file.id else { return 0 };
         let read = file.read;
-        let cutter = file.late_cutter(*format).unwrap_or(cutter);
+        let cutter = file.cutter(cutter);
         let mut sink = self.outgoing.sink(wire, *format, step_ns);
         let consumed = cutter.cut(id, read, chunk, cuts, &mut sink);
         if consumed > 0 {
@@ -142,7 +142,7 @@ impl Tailer {
         let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
         let Some(file) = source.files.get(at) else { return Step::End(Turn::Nothing) };
         let over = source.end(at, now) == End::Over;
-        let head = match file.bytes_up_to(0, HEAD_MAX_BYTES) {
+        let head = match file.bytes_up_to(0, source.cutter.format().head_max_bytes()) {
             Ok(head) => head,
             Err(error) => {
                 self.unreadable(index, at, &error);
@@ -155,7 +155,9 @@ impl Tailer {
         let id = if source.is_host() {
             Some(FileId(chance::bytes()))
         } else {
-            container_head(&head)
+            let format = source.cutter.format();
+            format
+                .head(&head)
                 .or(over.then_some(&head[..]))
                 .map(|head| source.container_file_id(head, file.salt))
         };
@@ -285,7 +287,7 @@ impl Tailer {
             return true;
         };
         let step_ns = file.step_at(offset).0;
-        let cutter = file.late_cutter(source.format).unwrap_or(&mut source.cutter);
+        let cutter = file.cutter(&mut source.cutter);
         if let Some(cut) = cutter.pending_tail_cut(id, offset, tail) {
             source.cuts.insert(cut);
             let host = source.is_host();
@@ -298,7 +300,7 @@ impl Tailer {
         let Some(file) = files.get_mut(at) else { return true };
         let mut sink = self.outgoing.sink(wire, *format, step_ns);
         let tail = self.buffer.get(start..).unwrap_or_default();
-        file.late_cutter(*format).unwrap_or(cutter).cut_tail(id, offset, tail, &mut sink);
+        file.cutter(cutter).cut_tail(id, offset, tail, &mut sink);
         file.consume(tail.len(), &self.buffer);
         self.outgoing.reached(index, source.point());
         true

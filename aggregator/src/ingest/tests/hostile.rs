@@ -81,7 +81,7 @@ fn hostile(random: &mut Random, number: u64) -> (wire::Batch, RefuseReason) {
         15 => (one(&mut |frame| frame.extents[0].length += 1), Invalid),
         16 => (one(&mut |frame| frame.extents[0].file_id = Bytes::from_static(b"x")), Invalid),
         17 => (one(&mut |frame| frame.source = None), Invalid),
-        18 => (one(&mut |frame| frame.format = wire::Format::JsonFile.into()), UnknownFormat),
+        18 => (one(&mut |frame| frame.format = 99), UnknownFormat),
         19 => (one(&mut |frame| frame.ends = 77), UnknownFormat),
         20 => {
             let long = [vec![b'x'; naru_proto::limits::RECORD_MAX_BYTES], vec![b'\n']].concat();

@@ -77,6 +77,32 @@ fn fragments_wait_for_the_end_of_their_iostream() {
 }
 
 #[test]
+fn docker_lines_wait_for_the_one_with_the_newline() {
+    let line = |log: &str, stream: &str| {
+        format!("{{\"log\":\"{log}\",\"stream\":\"{stream}\",\"time\":\"{HEAD}1Z\"}}\n")
+    };
+    let (half, other) = (line("a", "stdout"), line("x\\n", "stderr"));
+    let rest = line("b\\n", "stdout");
+    let files = [[half.as_str(), &other, "torn\n"].concat(), rest.clone()];
+    let caps = Caps { bytes: 300, lines: 3 };
+    let mut cutter = Cutter::with_caps(Format::JsonFile, caps);
+    let mut recorder = Recorder::new(Format::JsonFile);
+    cut_files(&mut cutter, &files, &mut recorder);
+    let shown: Vec<_> = recorder.cuts.iter().map(|cut| show(cut, &files)).collect();
+    let clean = |text: &str| text.replace(HEAD, "");
+    assert_eq!(
+        shown,
+        [
+            format!("|{}", clean(&other)),
+            "M|torn\n".to_owned(),
+            format!("|{}{}", clean(&half), clean(&rest))
+        ]
+    );
+    let seconds = |cut: &Cut| cut.id_time_ns.map(|ns| ns / 1_000_000_000 % 10);
+    assert!(recorder.cuts.iter().all(|cut| seconds(cut) == Some(1)));
+}
+
+#[test]
 fn the_caps_end_a_record() {
     check(
         Format::Cri,

@@ -1,6 +1,5 @@
 //! What the tests of the cutter share: files, and a sink that writes down single records.
 
-use naru_proto::cri;
 use naru_proto::frame::{Extent, IoStream};
 use naru_proto::ids::{ClusterKey, DocumentId, FileDocumentIds, FileId, IdTime};
 
@@ -68,9 +67,8 @@ impl Sink for Recorder {
         let before = self.cuts.len();
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             assert!(line.ends_with(b"\n"));
-            let envelope =
-                Some(line).filter(|_| self.format == Format::Cri).and_then(cri::envelope);
-            assert_eq!(malformed, envelope.is_none() && self.format == Format::Cri);
+            let envelope = self.format.envelope(line);
+            assert_eq!(malformed, envelope.is_none() && self.format != Format::Plain);
             self.cuts.push(Cut::new(CutRecord {
                 extents: &[Extent { file, start, length: line.len() as u64 }],
                 bytes: line,

@@ -1,10 +1,9 @@
 //! The rules of cutting once more, as plainly as they can be said: over whole files, with nothing carried along but
 //! lists of parts.
 
-use naru_proto::cri;
 use naru_proto::frame::{Extent, IoStream};
 
-use super::super::{Caps, CutRecord, Format, JournaledCut, Position};
+use super::super::{Caps, CutRecord, Envelope, Format, JournaledCut, Position};
 use super::harness::{Cut, file_id};
 
 /// A file's number and bytes.
@@ -114,9 +113,7 @@ impl<'a> Model<'a> {
             };
             let bytes = rest[..length].to_vec();
             if at == 0 {
-                envelope = Some(&bytes)
-                    .filter(|_| self.format == Format::Cri)
-                    .and_then(|b| cri::envelope(b));
+                envelope = self.format.envelope(&bytes);
                 *last_time_ns = envelope.map(|e| e.time_ns).or(*last_time_ns);
             }
             let part = Part { file, start: line_start + at as u64, bytes };
@@ -138,7 +135,7 @@ impl<'a> Model<'a> {
                     line_start: inside,
                     incomplete: ending == Ending::Journal,
                     continued: at > 0,
-                    malformed: self.format == Format::Cri,
+                    malformed: self.format != Format::Plain,
                 })),
             }
             at += length;
@@ -152,7 +149,7 @@ impl<'a> Model<'a> {
         line_start: u64,
         line: &[u8],
         at: usize,
-        envelope: Option<cri::Envelope>,
+        envelope: Option<Envelope>,
     ) -> Option<(usize, Ending)> {
         let rest = &line[at..];
         let start = line_start + at as u64;
@@ -161,9 +158,8 @@ impl<'a> Model<'a> {
             if part.ends_with(b"\n") {
                 return Some((length, Ending::Newline));
             }
-            let own = if at > 0 { envelope } else { cri::envelope(part) };
+            let own = if at > 0 { envelope } else { self.format.envelope(part) };
             let first = own
-                .filter(|_| self.format == Format::Cri)
                 .and_then(|own| self.held.iter().find(|held| held.iostream == own.iostream))
                 .filter(|held| held.fits(length, self.caps))
                 .map_or((file_id(file), start), Joined::first);

@@ -59,11 +59,20 @@ fn token() -> impl Strategy<Value = Token> {
     ]
 }
 
-fn render(tokens: &[Token]) -> Vec<u8> {
+fn render(format: Format, tokens: &[Token]) -> Vec<u8> {
     let line = |stderr, partial, second: u8, text: &str| {
-        let (stream, tag) =
-            (if stderr { "stderr" } else { "stdout" }, if partial { "P" } else { "F" });
-        format!("2026-11-22T00:30:{second:02}Z {stream} {tag} {text}\n").into_bytes()
+        let stream = if stderr { "stderr" } else { "stdout" };
+        let time = format!("2026-11-22T00:30:{second:02}Z");
+        match format {
+            Format::JsonFile => {
+                let end = if partial { "" } else { "\\n" };
+                format!("{{\"log\":\"{text}{end}\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n")
+            }
+            Format::Cri | Format::Plain => {
+                format!("{time} {stream} {} {text}\n", if partial { "P" } else { "F" })
+            }
+        }
+        .into_bytes()
     };
     let mut bytes = Vec::new();
     for token in tokens {
@@ -283,8 +292,11 @@ impl<'a> Node<'a> {
 }
 
 fn check(format: Format, caps: Caps, contents: &[Vec<Token>], actions: &[Action]) {
-    let files: Vec<File> =
-        contents.iter().enumerate().map(|(n, tokens)| (n as u8 + 1, render(tokens))).collect();
+    let files: Vec<File> = contents
+        .iter()
+        .enumerate()
+        .map(|(n, tokens)| (n as u8 + 1, render(format, tokens)))
+        .collect();
     let mut node = Node::new(&files, format, caps);
     for action in actions {
         node.act(action);
@@ -331,6 +343,15 @@ proptest! {
         actions in vec(action(), 0..60),
     ) {
         check(Format::Cri, caps, &contents, &actions);
+    }
+
+    #[test]
+    fn so_are_those_of_docker_files(
+        caps in caps(),
+        contents in vec(vec(token(), 0..10), 1..4),
+        actions in vec(action(), 0..60),
+    ) {
+        check(Format::JsonFile, Caps { bytes: caps.bytes + 60, ..caps }, &contents, &actions);
     }
 
     #[test]
