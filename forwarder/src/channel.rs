@@ -12,14 +12,16 @@ use tokio::sync::mpsc;
 const OUTBOUND: usize = 2;
 /// Acknowledgements that wait for the tailing thread.
 const ACKED: usize = 64;
+/// Messages of declared losses that an aggregator has, likewise.
+const TOLD: usize = 64;
 
 /// What the session is to send.
 #[derive(Debug)]
 pub enum Outbound {
     /// Kept until it is acknowledged.
     Batch(wire::Batch),
-    /// Sent when a stream is up.
-    Gap(wire::Gap),
+    /// Sent when a stream is up, and again until an aggregator has it; the number is the tailing thread's name for it.
+    Gap(u64, wire::Gap),
     /// Sent when a stream is up; of each file the newest matters.
     Status(wire::Status),
 }
@@ -30,6 +32,8 @@ pub struct TailEnd {
     pub outbound: mpsc::Sender<Outbound>,
     /// Numbers of batches.
     pub acked: mpsc::Receiver<Vec<u64>>,
+    /// Numbers of declared losses that an aggregator has.
+    pub told: mpsc::Receiver<Vec<u64>>,
     /// Becomes readable when something was acknowledged or the process shall stop.
     pub wake: Wake,
 }
@@ -40,6 +44,8 @@ pub struct SessionEnd {
     pub outbound: mpsc::Receiver<Outbound>,
     /// Numbers of batches.
     pub acked: mpsc::Sender<Vec<u64>>,
+    /// Numbers of declared losses that an aggregator has.
+    pub told: mpsc::Sender<Vec<u64>>,
     /// See [`TailEnd::wake`].
     pub wake: Wake,
 }
@@ -51,9 +57,15 @@ pub struct SessionEnd {
 pub fn pair() -> io::Result<(TailEnd, SessionEnd)> {
     let (outbound_sender, outbound) = mpsc::channel(OUTBOUND);
     let (acked, acked_receiver) = mpsc::channel(ACKED);
+    let (told, told_receiver) = mpsc::channel(TOLD);
     let wake = Wake::new()?;
-    let tail = TailEnd { outbound: outbound_sender, acked: acked_receiver, wake: wake.clone() };
-    Ok((tail, SessionEnd { outbound, acked, wake }))
+    let tail = TailEnd {
+        outbound: outbound_sender,
+        acked: acked_receiver,
+        told: told_receiver,
+        wake: wake.clone(),
+    };
+    Ok((tail, SessionEnd { outbound, acked, told, wake }))
 }
 
 /// Wakes a thread that polls a descriptor.

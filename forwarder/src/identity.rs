@@ -12,8 +12,14 @@ use std::path::{Component, Path};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use handle::Handle;
+
+#[cfg(test)]
+mod filesystems;
+pub mod handle;
+
 /// A physical file, as the kernel tells it apart from one that had its inode number before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// May change over a reboot.
     pub device: u64,
@@ -21,10 +27,65 @@ pub struct Identity {
     pub inode: u64,
     /// Nanoseconds since 1970; 0 where the file system does not know it.
     pub birth_ns: i64,
+    /// Where the file system has such a thing and the process may ask for it.
+    pub handle: Option<Handle>,
+}
+
+/// Of an open file: nobody else has its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    device: u64,
+    inode: u64,
+}
+
+/// What two identities can be compared by, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// The kernel's handle, which has the inode's generation.
+    Handle,
+    /// Inode and birth time.
+    Birth,
+    /// Device and inode: another file may have both by now, so its content must be compared too.
+    Inode,
+}
+
+impl Identity {
+    /// What is known of both.
+    #[must_use]
+    pub fn evidence(&self, other: &Self) -> Evidence {
+        match (self.handle, other.handle) {
+            (Some(_), Some(_)) => Evidence::Handle,
+            _ if self.birth_ns != 0 && other.birth_ns != 0 => Evidence::Birth,
+            _ => Evidence::Inode,
+        }
+    }
+
+    /// Both are the same file, as far as the evidence goes. Handles and births outlive a changed device number.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.inode == other.inode
+            && match (self.evidence(other), self.handle, other.handle) {
+                (Evidence::Handle, one, two) => one == two,
+                (Evidence::Birth, ..) => self.birth_ns == other.birth_ns,
+                (Evidence::Inode, ..) => self.device == other.device,
+            }
+    }
+
+    /// What no other file has as long as this one is open.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key { device: self.device, inode: self.inode }
+    }
+
+    /// The same file for certain, whatever it contains.
+    #[must_use]
+    pub fn is_surely(&self, other: &Self) -> bool {
+        self.is_same(other) && self.evidence(other) != Evidence::Inode
+    }
 }
 
 /// What the kernel says of an open file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Stat {
     /// Which file it is.
     pub identity: Identity,
@@ -36,31 +97,39 @@ pub struct Stat {
     pub unlinked: bool,
     /// Neither a directory, a pipe nor a device.
     pub regular: bool,
+    /// A symbolic link.
+    pub link: bool,
 }
 
 const FIELDS: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
-/// What the kernel says of a descriptor.
+/// What the kernel says of a descriptor, but for its handle.
 pub fn stat(file: impl AsFd) -> io::Result<Stat> {
     Ok(read_stat(&rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, FIELDS)?))
 }
 
 /// What the kernel says of a name, without following a link.
 pub fn stat_path(path: &Path) -> io::Result<Stat> {
-    Ok(read_stat(&rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FIELDS)?))
+    let mut found = read_stat(&rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FIELDS)?);
+    if found.identity.birth_ns == 0 && found.regular {
+        found.identity.handle = handle::of_path(path);
+    }
+    Ok(found)
 }
 
 fn read_stat(found: &rustix::fs::Statx) -> Stat {
+    let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+    let birth_ns = nanoseconds(found.stx_btime);
+    #[cfg(test)]
+    let (device, birth_ns) = forced::on(device, birth_ns);
+    let file_type = FileType::from_raw_mode(u32::from(found.stx_mode));
     Stat {
-        identity: Identity {
-            device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
-            birth_ns: nanoseconds(found.stx_btime),
-        },
+        identity: Identity { device, inode: found.stx_ino, birth_ns, handle: None },
         size: found.stx_size,
         modified_ns: nanoseconds(found.stx_mtime),
         unlinked: found.stx_nlink == 0,
-        regular: FileType::from_raw_mode(u32::from(found.stx_mode)) == FileType::RegularFile,
+        regular: file_type == FileType::RegularFile,
+        link: file_type == FileType::Symlink,
     }
 }
 
@@ -92,10 +161,11 @@ pub fn open_beneath(root: &Path, relative: &Path) -> io::Result<(File, Stat)> {
         Err(Errno::LOOP | Errno::XDEV) => return Err(not_taken("a link, which is not followed")),
         Err(error) => return Err(error.into()),
     };
-    let stat = stat(&file)?;
+    let mut stat = stat(&file)?;
     if !stat.regular {
         return Err(not_taken("not a regular file"));
     }
+    stat.identity.handle = handle::of_descriptor(&file);
     Ok((file, stat))
 }
 
@@ -125,6 +195,38 @@ fn not_taken(reason: &'static str) -> io::Error {
 
 fn nanoseconds(time: rustix::fs::StatxTimestamp) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec))
+}
+
+/// What a test hides from the rest: how a file system without births, or a process without handles, sees it.
+#[cfg(test)]
+pub(crate) mod forced {
+    use std::cell::Cell;
+
+    use super::Evidence;
+
+    thread_local! {
+        static BEST: Cell<Evidence> = const { Cell::new(Evidence::Handle) };
+        static BOOTS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// No better evidence than this from here on, in this test's thread.
+    pub(crate) fn best(evidence: Evidence) {
+        BEST.set(evidence);
+    }
+
+    /// Devices have other numbers from here on.
+    pub(crate) fn reboot() {
+        BOOTS.set(BOOTS.get() + 1);
+    }
+
+    pub(super) fn on(device: u64, birth_ns: i64) -> (u64, i64) {
+        let birth_ns = if BEST.get() == Evidence::Inode { 0 } else { birth_ns };
+        (device + BOOTS.get(), birth_ns)
+    }
+
+    pub(super) fn hides_handles() -> bool {
+        BEST.get() != Evidence::Handle
+    }
 }
 
 #[cfg(test)]
@@ -173,8 +275,8 @@ mod tests {
         let (file, before) = open_beneath(root.path(), Path::new("0.log")).unwrap();
         std::fs::rename(&path, root.path().join("0.log.1")).unwrap();
         std::fs::write(&path, "b").unwrap();
-        assert_eq!(stat(&file).unwrap().identity, before.identity);
+        assert!(stat(&file).unwrap().identity.is_surely(&before.identity));
         let (_, other) = open_beneath(root.path(), Path::new("0.log")).unwrap();
-        assert_ne!(other.identity, before.identity);
+        assert!(!other.identity.is_same(&before.identity));
     }
 }

@@ -70,6 +70,8 @@ struct Sent {
     ever: bool,
     /// On this stream, and neither acknowledged nor refused.
     outstanding_since: Option<Instant>,
+    /// Which message of this stream it was last; 0 if none.
+    message: u64,
     /// It was refused and waits.
     not_before: Option<Instant>,
 }
@@ -153,6 +155,7 @@ impl Session {
 
     async fn serve(&mut self, mut stream: Stream, mut inbound: Streaming<ServerMessage>) -> Ended {
         loop {
+            self.tell();
             if self.closed && self.unacknowledged.is_empty() {
                 return Ended::Done;
             }
@@ -195,10 +198,16 @@ impl Session {
     fn take(&mut self, outbound: Option<Outbound>) {
         match outbound {
             Some(Outbound::Batch(batch)) => {
-                let sent = Sent { batch, ever: false, outstanding_since: None, not_before: None };
+                let sent = Sent {
+                    batch,
+                    ever: false,
+                    outstanding_since: None,
+                    message: 0,
+                    not_before: None,
+                };
                 self.unacknowledged.insert(sent.batch.number, sent);
             }
-            Some(Outbound::Gap(gap)) => self.notices.push_gap(gap),
+            Some(Outbound::Gap(number, gap)) => self.notices.push_gap(number, gap),
             Some(Outbound::Status(status)) => self.notices.push_status(status),
             None => self.closed = true,
         }
@@ -229,8 +238,10 @@ impl Session {
         if number == 0 {
             return ClientMessage { kind: self.notices.next(Instant::now()) };
         }
+        let message = self.notices.message();
         let kind = self.unacknowledged.get_mut(&number).map(|sent| {
             stream.credit -= 1;
+            sent.message = message;
             sent.outstanding_since = Some(Instant::now());
             let bytes = sent.batch.body.len() as u64;
             self.metrics.sent_bytes.inc_by(bytes);
@@ -269,6 +280,7 @@ impl Session {
     async fn acknowledged(&mut self, mut numbers: Vec<u64>) {
         numbers.retain(|number| match self.unacknowledged.remove(number) {
             Some(sent) => {
+                self.notices.handled_before(sent.message);
                 self.metrics.acknowledged_bytes.inc_by(sent.batch.body.len() as u64);
                 self.metrics.acknowledged_records.inc_by(u64::from(sent.batch.records));
                 true
@@ -281,6 +293,16 @@ impl Session {
         self.acknowledged += numbers.len() as u64;
         // The tailing thread never waits for this task, so it takes them soon; after its end nobody needs them.
         if self.end.acked.send(numbers).await.is_ok() {
+            self.end.wake.wake();
+        }
+    }
+
+    /// Says which declared losses an aggregator has; if there is no room now, at the next turn.
+    fn tell(&mut self) {
+        let Ok(permit) = self.end.told.try_reserve() else { return };
+        let told = self.notices.take_told(Instant::now());
+        if !told.is_empty() {
+            permit.send(told);
             self.end.wake.wake();
         }
     }
@@ -343,6 +365,7 @@ impl Session {
         });
         of_batches
             .chain(stream.draining.map(|(until, _)| until))
+            .chain(self.notices.told_at())
             .filter(|at| *at > now)
             .min()
             .unwrap_or(now + ACK_TIMEOUT)
@@ -352,6 +375,7 @@ impl Session {
     fn forget_stream(&mut self) {
         for sent in self.unacknowledged.values_mut() {
             sent.outstanding_since = None;
+            sent.message = 0;
             sent.not_before = None;
         }
         self.notices.stream_ended(Instant::now());

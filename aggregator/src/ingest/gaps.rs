@@ -1,7 +1,7 @@
 //! Declared losses. So far they are logged and counted, and the last ones are kept in memory: nothing here is durable,
 //! the ledger that closes the sum is not built yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use naru_proto::frame::Source;
@@ -14,6 +14,10 @@ use crate::enrich::path;
 
 /// Enough to see what happened; the counters have them all.
 const KEPT_MAX: usize = 64;
+
+/// Declarations that are known, so that one told again is not counted again: a forwarder tells each until it knows that it
+/// arrived. 100 bytes each.
+const KNOWN_MAX: usize = 10_000;
 
 /// A declared loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +40,40 @@ pub struct Gap {
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     kept: Mutex<VecDeque<Gap>>,
+    known: Mutex<Known>,
+}
+
+/// By file and range; a file that was never read by when it was declared.
+type Key = (String, Option<FileId>, u64, Option<u64>, &'static str, i64);
+
+#[derive(Debug, Default)]
+struct Known {
+    keys: HashSet<Key>,
+    order: VecDeque<Key>,
+}
+
+impl Known {
+    /// False when it is known already.
+    fn insert(&mut self, key: Key) -> bool {
+        if !self.keys.insert(key.clone()) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > KNOWN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Gaps {
-    /// Logs, counts and keeps what the forwarder of a node declared.
+    /// Logs, counts and keeps what the forwarder of a node declared, once.
     pub(super) fn declare(&self, node: &str, gap: wire::Gap, metrics: &Metrics) {
         let reason = GapReason::try_from(gap.reason).unwrap_or(GapReason::Unspecified);
         let source = gap.source.and_then(|source| Source::try_from(source).ok());
+        let until_ns = gap.until_time_ns;
         let gap = Gap {
             node: node.to_owned(),
             source: source.as_ref().map(path::name).unwrap_or_default(),
@@ -51,6 +82,12 @@ impl Gaps {
             end_exclusive: gap.end_exclusive,
             reason: reasons::gap(reason),
         };
+        let when = if gap.file.is_some() { 0 } else { until_ns };
+        let whose = format!("{node} {}", gap.source);
+        let key = (whose, gap.file, gap.start, gap.end_exclusive, gap.reason, when);
+        if !self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            return;
+        }
         tracing::warn!(
             node,
             source = gap.source,
@@ -81,12 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_counted_and_the_last_are_kept() {
+    fn b16_gaps_are_counted_once_and_the_last_are_kept() {
         let (gaps, metrics) = (Gaps::default(), Metrics::default());
         for start in 0..KEPT_MAX as u64 + 3 {
             let end_exclusive = (start % 2 == 0).then_some(start + 10);
             let reason = GapReason::Deleted.into();
             let gap = wire::Gap { start, end_exclusive, reason, ..wire::Gap::default() };
+            gaps.declare("node-1", gap.clone(), &metrics);
             gaps.declare("node-1", gap, &metrics);
         }
         let kept = gaps.recent();

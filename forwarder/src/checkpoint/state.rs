@@ -21,8 +21,10 @@ pub struct SourceState {
     pub cutter: ResumeState,
     /// What a re-read from there must cut again.
     pub cuts: CutJournal,
-    /// Declared, and not yet acknowledged.
+    /// Declared, and not known to an aggregator yet.
     pub gaps: Vec<DeclaredGap>,
+    /// Those of the cutters that cut late lines of files before the current one, where they are acknowledged.
+    pub late: Vec<ResumeState>,
 }
 
 /// One physical file of a source.
@@ -36,7 +38,7 @@ pub struct FileState {
     pub inode: u64,
     /// When the inode was born, nanoseconds since 1970, where the file system says so.
     pub birth_time_ns: Option<i64>,
-    /// The kernel's file handle; empty where it is not to be had.
+    /// What stands for the kernel's file handle; empty where there is none.
     pub handle: Vec<u8>,
     /// The name last seen.
     pub name: PathBuf,
@@ -52,6 +54,14 @@ pub struct FileState {
     pub guard: Guard,
     /// A host file's id-times, by offset.
     pub steps: Vec<TimeStep>,
+    /// Of the file's first bytes.
+    pub head: Guard,
+    /// When it was last known to be written to, nanoseconds since 1970; 0 if never.
+    pub modified_ns: i64,
+    /// From here on its lines came late: a cutter of their own cuts them.
+    pub late_from: Option<u64>,
+    /// What was not read of it is declared lost.
+    pub given_up: bool,
 }
 
 /// The id-time of a host file's bytes from an offset on.

@@ -55,6 +55,8 @@ pub(super) struct StoredSource {
     /// Without their source, which is this one.
     #[prost(message, repeated, tag = "5")]
     gaps: Vec<wire::Gap>,
+    #[prost(message, repeated, tag = "6")]
+    late: Vec<StoredCutter>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -85,6 +87,16 @@ struct StoredFile {
     guard_hash: u64,
     #[prost(message, repeated, tag = "13")]
     steps: Vec<StoredStep>,
+    #[prost(uint32, tag = "14")]
+    head_length: u32,
+    #[prost(fixed64, tag = "15")]
+    head_hash: u64,
+    #[prost(sfixed64, tag = "16")]
+    modified_ns: i64,
+    #[prost(uint64, optional, tag = "17")]
+    late_from: Option<u64>,
+    #[prost(bool, tag = "18")]
+    given_up: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -163,6 +175,7 @@ impl From<&SourceState> for StoredSource {
             cutter: Some(StoredCutter::from(&state.cutter)),
             cuts: state.cuts.iter().map(StoredCut::from).collect(),
             gaps: state.gaps.iter().map(stored_gap).collect(),
+            late: state.late.iter().map(StoredCutter::from).collect(),
         }
     }
 }
@@ -182,6 +195,7 @@ impl TryFrom<StoredSource> for SourceState {
                 .map(JournaledCut::try_from)
                 .collect::<Result<CutJournal, _>>()?,
             gaps: stored.gaps.into_iter().map(declared_gap).collect::<Result<_, _>>()?,
+            late: stored.late.into_iter().map(ResumeState::try_from).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -204,6 +218,11 @@ impl From<&FileState> for StoredFile {
             guard_length: u32::from(file.guard.length),
             guard_hash: file.guard.hash,
             steps: file.steps.iter().map(step).collect(),
+            head_length: u32::from(file.head.length),
+            head_hash: file.head.hash,
+            modified_ns: file.modified_ns,
+            late_from: file.late_from,
+            given_up: file.given_up,
         }
     }
 }
@@ -212,7 +231,6 @@ impl TryFrom<StoredFile> for FileState {
     type Error = Unreadable;
 
     fn try_from(stored: StoredFile) -> Result<Self, Unreadable> {
-        let guard_length = u8::try_from(stored.guard_length).ok();
         let step =
             |step: StoredStep| TimeStep { from_offset: step.from_offset, time_ns: step.time_ns };
         Ok(Self {
@@ -226,13 +244,12 @@ impl TryFrom<StoredFile> for FileState {
             size: stored.size,
             acknowledged: stored.acknowledged,
             finished: stored.finished,
-            guard: Guard {
-                length: guard_length
-                    .filter(|length| usize::from(*length) <= Guard::MAX_BYTES)
-                    .ok_or(Unreadable("guard"))?,
-                hash: stored.guard_hash,
-            },
+            guard: guard(stored.guard_length, stored.guard_hash)?,
             steps: stored.steps.into_iter().map(step).collect(),
+            head: guard(stored.head_length, stored.head_hash)?,
+            modified_ns: stored.modified_ns,
+            late_from: stored.late_from,
+            given_up: stored.given_up,
         })
     }
 }
@@ -372,6 +389,11 @@ fn extent(stored: &wire::Extent) -> Result<Extent, Unreadable> {
         return Err(Unreadable("extent"));
     }
     Ok(Extent { file, start: stored.start, length: stored.length })
+}
+
+fn guard(length: u32, hash: u64) -> Result<Guard, Unreadable> {
+    let length = u8::try_from(length).ok().filter(|l| usize::from(*l) <= Guard::MAX_BYTES);
+    Ok(Guard { length: length.ok_or(Unreadable("guard"))?, hash })
 }
 
 fn file_id(bytes: &[u8]) -> Result<FileId, Unreadable> {

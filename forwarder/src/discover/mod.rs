@@ -6,6 +6,7 @@
 pub mod exclude;
 pub mod host;
 pub mod pods;
+pub mod rotated;
 mod watch;
 
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,8 @@
-//! What the aggregator is told besides batches: declared losses, and how far files are. Nobody acknowledges it, so what a
-//! stream that broke may not have delivered is told again. A holder: time is an argument.
+//! What the aggregator is told besides batches: declared losses, and how far files are. The protocol acknowledges neither,
+//! so what a stream that broke may not have delivered is told again. A holder: time is an argument.
+//!
+//! A stream is handled in its order: an acknowledgement of a batch is one of every loss that was told before it on the same
+//! stream. Where no batch follows, a stream that lives for long enough has delivered it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,16 +21,29 @@ const STATUS_FILES: usize = 1000;
 
 #[derive(Default)]
 pub(super) struct Notices {
-    gaps: VecDeque<Gap>,
+    gaps: VecDeque<(u64, Gap)>,
     /// The newest of each file: a status says only what changed, so none of it may be left out.
     files: BTreeMap<Bytes, FileStatus>,
-    /// On this stream, and when.
-    sent: VecDeque<(Instant, Kind)>,
+    /// On this stream.
+    sent: VecDeque<Sent>,
+    /// Messages of this stream, so far.
+    messages: u64,
+    /// Losses that an aggregator has, by their number.
+    told: Vec<u64>,
+}
+
+struct Sent {
+    at: Instant,
+    /// Which message of the stream.
+    message: u64,
+    /// Of a loss.
+    gap: Option<u64>,
+    kind: Kind,
 }
 
 impl Notices {
-    pub(super) fn push_gap(&mut self, gap: Gap) {
-        self.gaps.push_back(gap);
+    pub(super) fn push_gap(&mut self, number: u64, gap: Gap) {
+        self.gaps.push_back((number, gap));
     }
 
     pub(super) fn push_status(&mut self, status: Status) {
@@ -45,34 +61,62 @@ impl Notices {
 
     /// The next message, losses first.
     pub(super) fn next(&mut self, now: Instant) -> Option<Kind> {
-        self.sent.retain(|(at, _)| now.duration_since(*at) < DELIVERED);
-        let kind = match self.gaps.pop_front() {
-            Some(gap) => Kind::Gap(gap),
+        self.expire(now);
+        let (gap, kind) = match self.gaps.pop_front() {
+            Some((number, gap)) => (Some(number), Kind::Gap(gap)),
             None if self.files.is_empty() => return None,
             None => {
                 let files = std::iter::from_fn(|| self.files.pop_first());
                 let files = files.take(STATUS_FILES).map(|(_, file)| file).collect();
-                Kind::Status(Status { files })
+                (None, Kind::Status(Status { files }))
             }
         };
-        self.sent.push_back((now, kind.clone()));
+        let message = self.message();
+        self.sent.push_back(Sent { at: now, message, gap, kind: kind.clone() });
         Some(kind)
+    }
+
+    /// Counts a message of this stream, a batch too; gives its place in it.
+    pub(super) fn message(&mut self) -> u64 {
+        self.messages += 1;
+        self.messages
+    }
+
+    /// The aggregator has handled what was sent on this stream before that message.
+    pub(super) fn handled_before(&mut self, message: u64) {
+        let handled = self.sent.partition_point(|sent| sent.message < message);
+        self.told.extend(self.sent.drain(..handled).filter_map(|sent| sent.gap));
+    }
+
+    /// The losses that an aggregator has by now and that nobody was told of yet.
+    pub(super) fn take_told(&mut self, now: Instant) -> Vec<u64> {
+        self.expire(now);
+        std::mem::take(&mut self.told)
+    }
+
+    /// When more of them will be, if nothing happens.
+    pub(super) fn told_at(&self) -> Option<Instant> {
+        self.sent.iter().find(|sent| sent.gap.is_some()).map(|sent| sent.at + DELIVERED)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let delivered = self.sent.partition_point(|sent| now.duration_since(sent.at) >= DELIVERED);
+        self.told.extend(self.sent.drain(..delivered).filter_map(|sent| sent.gap));
     }
 
     /// What was sent just before the stream ended is told again, unless there is newer.
     pub(super) fn stream_ended(&mut self, now: Instant) {
-        while let Some((at, kind)) = self.sent.pop_back() {
-            if now.duration_since(at) >= DELIVERED {
-                continue;
-            }
-            match kind {
-                Kind::Gap(gap) => self.gaps.push_front(gap),
-                Kind::Status(status) => {
+        self.expire(now);
+        self.messages = 0;
+        while let Some(sent) = self.sent.pop_back() {
+            match (sent.kind, sent.gap) {
+                (Kind::Gap(gap), Some(number)) => self.gaps.push_front((number, gap)),
+                (Kind::Status(status), _) => {
                     for file in status.files {
                         self.files.entry(file.file_id.clone()).or_insert(file);
                     }
                 }
-                Kind::Hello(_) | Kind::Batch(_) => {}
+                (Kind::Gap(_) | Kind::Hello(_) | Kind::Batch(_), _) => {}
             }
         }
     }
@@ -124,7 +168,7 @@ mod tests {
         notices.push_status(status([1], 1));
         assert_eq!(told(&mut notices, start), [(1, 1)]);
         let late = start + DELIVERED;
-        notices.push_gap(gap.clone());
+        notices.push_gap(5, gap.clone());
         assert_eq!(notices.next(late), Some(Kind::Gap(gap.clone())));
         notices.push_status(status([2, 3], 1));
         assert_eq!(told(&mut notices, late), [(2, 1), (3, 1)]);
@@ -140,8 +184,31 @@ mod tests {
     fn losses_are_bounded() {
         let mut notices = Notices::default();
         while !notices.is_full() {
-            notices.push_gap(Gap::default());
+            notices.push_gap(1, Gap::default());
         }
         assert_eq!(notices.gaps.len(), GAPS_MAX);
+    }
+
+    #[test]
+    fn b16_a_loss_is_told_until_a_batch_after_it_is_acknowledged() {
+        let (mut notices, start) = (Notices::default(), Instant::now());
+        let gap = |start| Gap { start, ..Gap::default() };
+        notices.push_gap(1, gap(1));
+        let before = notices.message();
+        notices.next(start).unwrap();
+        let after = notices.message();
+        notices.push_gap(2, gap(2));
+        notices.next(start).unwrap();
+        notices.handled_before(before);
+        assert!(notices.take_told(start).is_empty(), "sent after it");
+        notices.handled_before(after);
+        assert_eq!(notices.take_told(start), [1]);
+        notices.stream_ended(start);
+        assert_eq!(notices.next(start), Some(Kind::Gap(gap(2))), "the other one again");
+        assert_eq!(notices.next(start), None);
+        // No batch follows.
+        assert_eq!(notices.told_at(), Some(start + DELIVERED));
+        assert_eq!(notices.take_told(start + DELIVERED), [2]);
+        assert_eq!(notices.told_at(), None);
     }
 }

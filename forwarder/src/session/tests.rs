@@ -224,7 +224,7 @@ async fn a_draining_stream_takes_acknowledgements_and_sends_nothing() {
 async fn a_declared_gap_survives_a_stream_that_breaks() {
     let mut played = play();
     let gap = Gap { start: 7, ..Gap::default() };
-    played.tail.outbound.send(Outbound::Gap(gap.clone())).await.unwrap();
+    played.tail.outbound.send(Outbound::Gap(9, gap.clone())).await.unwrap();
     for _ in 0..3 {
         let mut stream = played.streams.recv().await.unwrap();
         stream.welcome(0).await;

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::discover::pods::{self, LogFile};
 use crate::discover::{ContainerDirectory, Discovery};
-use crate::identity::{self, Identity};
+use crate::identity::{self, Key};
 
 /// How often what no event tells of is looked at: host files, and everything where inotify is refused.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub struct Held {
 pub struct Holder {
     config: Config,
     discovery: Discovery,
-    files: HashMap<Identity, Held>,
+    files: HashMap<Key, Held>,
     finished: HashSet<FileId>,
     next_look: Instant,
 }
@@ -146,13 +146,13 @@ impl Holder {
 
     fn hold(&mut self, root: &Path, relative: &Path, whose: Whose) {
         if let Ok(stat) = identity::stat_path(&root.join(relative))
-            && let Some(held) = self.files.get_mut(&stat.identity)
+            && let Some(held) = self.files.get_mut(&stat.identity.key())
         {
             held.whose = whose;
             return;
         }
         if let Ok((file, stat)) = identity::open_beneath(root, relative) {
-            self.files.insert(stat.identity, Held { whose, file, deleted: None });
+            self.files.insert(stat.identity.key(), Held { whose, file, deleted: None });
         }
     }
 

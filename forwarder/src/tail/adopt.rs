@@ -3,10 +3,10 @@
 //! A file is known by its identity, else by its first line: that holds over rename, compression, a reboot and a lost
 //! checkpoint. Two files with the same first line are one that was copied, or get different ids.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirEntryExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use naru_proto::frame::Writer;
 use naru_proto::ids::FileId;
 
 use super::file::{Content, GzipReader, TailedFile};
-use super::source::{Place, SourceTail};
+use super::source::{CONTAINER_LATE, Place, SourceTail};
 use crate::clock;
 use crate::discover::pods::{LogFile, Order};
 use crate::identity::{self, Identity, Stat};
@@ -24,14 +24,16 @@ use crate::identity::{self, Identity, Stat};
 pub(super) struct Trouble {
     pub(super) path: PathBuf,
     pub(super) error: io::Error,
-    /// A compressed file that will never be read.
-    pub(super) damaged: bool,
+    /// No event tells when it can be read: it must be tried again.
+    pub(super) again: bool,
 }
 
 /// What came of a look at a source's directory.
 #[derive(Debug, Default)]
 pub(super) struct Adopted {
     pub(super) troubles: Vec<Trouble>,
+    /// Compressed files that will never be read, and their ids.
+    pub(super) damaged: Vec<(FileId, Trouble)>,
     /// Files that could be looked at.
     pub(super) fine: Vec<PathBuf>,
     /// A salt was given, which must be written down before anything is sent.
@@ -70,6 +72,7 @@ impl SourceTail {
             adopted: Adopted::default(),
         };
         self.name_by_head();
+        let known = self.files.len();
         let mut unknown: Vec<_> =
             entries.into_iter().filter_map(|entry| self.recognise(entry, &mut look)).collect();
         // A copy must not be taken for the file that it was made of, which is there too.
@@ -90,8 +93,26 @@ impl SourceTail {
             let unread = file.gone && !file.is_open() && !file.passed;
             file.missing_since = unread.then(|| file.missing_since.unwrap_or(now));
         }
+        self.order_deleted(known);
         self.files.sort_by(|a, b| a.order.cmp(&b.order));
         look.adopted
+    }
+
+    /// A file that was being written when it was deleted comes before whatever was found since: its name does not say so.
+    fn order_deleted(&mut self, known: usize) {
+        let Some((before, found)) = self.files.split_at_mut_checked(known) else { return };
+        if found.is_empty() {
+            return;
+        }
+        let rotated = |file: &TailedFile| match &file.order {
+            Order::Rotated(stamp) => Some(stamp.clone()),
+            Order::Live => None,
+        };
+        let newest = before.iter().filter_map(rotated).max().unwrap_or_default();
+        for file in before.iter_mut().filter(|f| f.gone && f.order == Order::Live) {
+            // After the newest of its predecessors, and before any later stamp.
+            file.order = Order::Rotated(format!("{newest}+"));
+        }
     }
 
     /// Gives those files their ids that had no whole first line when they were found: their compressed twins are known
@@ -119,18 +140,26 @@ impl SourceTail {
     /// file.
     fn recognise(&mut self, entry: LogFile, look: &mut Look<'_>) -> Option<(LogFile, bool)> {
         let path = look.root.join(&look.relative).join(&entry.name);
-        let (found, size) = match identity::stat_path(&path) {
-            Ok(stat) => (stat.identity, stat.size),
+        let (found, stat) = match identity::stat_path(&path) {
+            Ok(stat) if stat.regular => (stat.identity, stat),
+            // What stands there is none of the source's files, and a file in its place is an event.
+            Ok(stat) if !stat.link => {
+                let path = look.relative.join(&entry.name);
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+                look.adopted.troubles.push(Trouble { path, error, again: false });
+                return None;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 look.incomplete = true;
                 return None;
             }
             // Opening says more.
-            Err(_) => return Some((entry, false)),
+            Ok(_) | Err(_) => return Some((entry, false)),
         };
         let same = |file: &TailedFile| {
             let known = if entry.gzip { file.gzip_identity } else { file.identity };
-            known == Some(found)
+            // An open file keeps its inode number: nobody else has it.
+            known.is_some_and(|k| k.is_surely(&found) || (file.is_open() && k.is_same(&found)))
         };
         let index = self.files.iter().rposition(same);
         let Some((index, file)) = index.and_then(|at| Some((at, self.files.get_mut(at)?))) else {
@@ -141,7 +170,7 @@ impl SourceTail {
             file.passed = false;
         }
         // After a restart it must be opened, and what it holds compared.
-        if !file.is_open() && (!file.passed || (!entry.gzip && size > file.read)) {
+        if !file.is_open() && (!file.passed || (!entry.gzip && may_grow(file, &stat))) {
             return Some((entry, true));
         }
         if !entry.gzip || !look.seen.contains(&index) {
@@ -191,7 +220,7 @@ impl SourceTail {
         let matching = self.files.iter().enumerate().filter(|(_, file)| {
             file.id.is_some() && file.id == Some(self.container_file_id(head, file.salt))
         });
-        let same = |file: &TailedFile| file.identity.is_some_and(|i| same_file(i, stat.identity));
+        let same = |file: &TailedFile| file.identity.is_some_and(|i| i.is_same(&stat.identity));
         let by_likeness = |(index, file): &(usize, &TailedFile)| {
             (!same(file), look.seen.contains(index), file.salt)
         };
@@ -225,7 +254,10 @@ impl SourceTail {
         // It is looked at again when it grows.
         copy.read = copy.size;
         copy.acknowledged = copy.size;
-        let known = |other: &TailedFile| other.id.is_none() && other.identity == copy.identity;
+        let known = |other: &TailedFile| {
+            let pair = other.identity.zip(copy.identity);
+            other.id.is_none() && pair.is_some_and(|(one, two)| one.is_same(&two))
+        };
         if let Some(again) = self.files.iter().position(known) {
             look.seen.insert(again);
             if let Some(again) = self.files.get_mut(again) {
@@ -239,29 +271,28 @@ impl SourceTail {
     }
 
     fn adopt_gzip(&mut self, file: File, stat: Stat, entry: LogFile, look: &mut Look<'_>) {
-        let id = match GzipReader::head(&file, self.cutter.format().head_max_bytes()) {
-            Ok(head) => {
-                // A compressed file is whole: what it holds is all that it will.
-                let head = self.cutter.format().head(&head).unwrap_or(&head);
-                Some(self.container_file_id(head, 0))
+        let format = self.cutter.format();
+        let head = match GzipReader::head(&file, format.head_max_bytes()) {
+            Ok(head) => head,
+            Err(error) if is_damage(&error) => {
+                return self.adopt_damaged(error, &stat, entry, look);
             }
-            Err(error) => {
-                look.adopted.troubles.push(Trouble {
-                    path: look.relative.join(&entry.name),
-                    error,
-                    damaged: true,
-                });
-                None
-            }
+            Err(error) => return look.trouble(&entry.name, error),
         };
         look.adopted.fine.push(look.relative.join(&entry.name));
-        let known = self.files.iter().position(|file| id.is_some() && file.id == id);
-        let Some(index) = known else {
+        // A compressed file is whole: what it holds is all that it will.
+        let head = format.head(&head).unwrap_or(&head);
+        let content = Content::Gzip(file, None);
+        let Some(index) = self.known_compressed(head, &content, &entry.order, look) else {
             let mut found = new_file(&entry, &stat, look.now);
             found.gzip_identity = Some(stat.identity);
-            found.id = id;
-            found.passed = id.is_none();
-            found.content = Content::Gzip(file, None);
+            found.content = content;
+            found.id = Some(self.container_file_id(head, 0));
+            while self.files.iter().any(|other| other.id == found.id) {
+                found.salt += 1;
+                found.id = Some(self.container_file_id(head, found.salt));
+                look.adopted.salted = true;
+            }
             return self.add(found, look);
         };
         let twin = !look.seen.insert(index);
@@ -271,11 +302,74 @@ impl SourceTail {
             return;
         }
         (known.name, known.order) = (entry.name, entry.order);
-        let unread = gzip_size(&file).is_none_or(|size| size != known.read as u32);
+        let size = match &content {
+            Content::Gzip(file, _) => gzip_size(file),
+            Content::Plain(_) | Content::Closed => None,
+        };
+        let unread = size.is_none_or(|size| size != known.read as u32) && !known.given_up;
         if !known.is_open() && (!known.passed || unread) {
-            known.content = Content::Gzip(file, None);
+            known.content = content;
             known.size = known.size.max(known.read + u64::from(unread));
         }
+    }
+
+    /// The file of which this is the compressed twin: its first line is the same, and so is what stands before the byte
+    /// that it was read to. Best the one that had the name.
+    fn known_compressed(
+        &self,
+        head: &[u8],
+        content: &Content,
+        order: &Order,
+        look: &Look<'_>,
+    ) -> Option<usize> {
+        let alike = |file: &TailedFile| {
+            file.id.is_some() && file.id == Some(self.container_file_id(head, file.salt))
+        };
+        let mut matching: Vec<usize> = (0..self.files.len())
+            .filter(|index| self.files.get(*index).is_some_and(alike))
+            .collect();
+        matching.sort_by_key(|index| {
+            let file = self.files.get(*index);
+            let named = file.is_some_and(|file| file.order == *order);
+            (!named, look.seen.contains(index), file.map(|file| file.salt))
+        });
+        matching.into_iter().find(|index| {
+            self.files.get(*index).is_some_and(|file| {
+                file.is_open() || file.given_up || file.holds_what_was_read(content)
+            })
+        })
+    }
+
+    /// A compressed file of which nothing can be read: declared lost once, under an id that its name gives it.
+    fn adopt_damaged(
+        &mut self,
+        error: io::Error,
+        stat: &Stat,
+        entry: LogFile,
+        look: &mut Look<'_>,
+    ) {
+        let path = look.relative.join(&entry.name);
+        look.adopted.fine.push(path.clone());
+        // Its plain twin may still be there, and is read.
+        let twin = |file: &TailedFile| file.order == entry.order && !file.given_up && !file.gone;
+        if self.files.iter().enumerate().any(|(at, f)| twin(f) && look.seen.contains(&at)) {
+            return;
+        }
+        let name = [b"damaged\0", entry.name.as_bytes()].concat();
+        let id = self.container_file_id(&name, 0);
+        let known = self.files.iter().position(|file| file.id == Some(id));
+        if let Some(index) = known {
+            look.seen.insert(index);
+            if let Some(file) = self.files.get_mut(index) {
+                file.gzip_identity = Some(stat.identity);
+            }
+            return;
+        }
+        let mut found = new_file(&entry, stat, look.now);
+        (found.id, found.gzip_identity) = (Some(id), Some(stat.identity));
+        (found.passed, found.given_up, found.size) = (true, true, 0);
+        look.adopted.damaged.push((id, Trouble { path, error, again: false }));
+        self.add(found, look);
     }
 
     /// A file that was known under another identity, or was not open.
@@ -285,8 +379,9 @@ impl SourceTail {
             file.passed = false;
         }
         if !file.is_open() {
-            if !file.passed || stat.size > file.read {
+            if !file.passed || may_grow(file, &stat) {
                 file.content = content;
+                file.grew = grown_at(&stat, clock::now());
             }
             file.identity = Some(stat.identity);
             file.size = file.size.max(stat.size);
@@ -350,14 +445,34 @@ impl Look<'_> {
     fn trouble(&mut self, name: &str, error: io::Error) {
         self.incomplete = true;
         let path = self.relative.join(name);
-        self.adopted.troubles.push(Trouble { path, error, damaged: false });
+        self.adopted.troubles.push(Trouble { path, error, again: true });
     }
+}
+
+/// The bytes are not what a compressor writes; anything else may pass.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn new_file(entry: &LogFile, stat: &Stat, now: Instant) -> TailedFile {
     let mut file = TailedFile::new(entry.name.clone(), entry.order.clone(), now);
     date(&mut file, stat, now);
     file
+}
+
+/// A passed file has more, or was written to so lately that late lines may still come.
+fn may_grow(file: &TailedFile, stat: &Stat) -> bool {
+    let age_ns = clock::now_ns().saturating_sub(stat.modified_ns);
+    stat.size > file.read || (age_ns < CONTAINER_LATE.as_nanos() as i64 && !file.given_up)
+}
+
+/// When a file was last written, by the monotonic clock and no longer ago than any grace: it may not reach back further.
+fn grown_at(stat: &Stat, now: Instant) -> Instant {
+    let age = u64::try_from(clock::now_ns().saturating_sub(stat.modified_ns)).unwrap_or_default();
+    now.checked_sub(Duration::from_nanos(age).min(Duration::from_secs(5))).unwrap_or(now)
 }
 
 /// Takes over when a file was made and last written.
@@ -370,6 +485,7 @@ pub(super) fn date(file: &mut TailedFile, stat: &Stat, now: Instant) {
         now.checked_sub(age).unwrap_or(now)
     };
     file.grew = ago(stat.modified_ns);
+    file.modified_ns = stat.modified_ns;
     if stat.identity.birth_ns > 0 {
         file.appeared = ago(stat.identity.birth_ns);
     }
@@ -377,120 +493,9 @@ pub(super) fn date(file: &mut TailedFile, stat: &Stat, now: Instant) {
 }
 
 /// The uncompressed size, modulo 2³², that a compressed file ends with (RFC 1952, ISIZE).
-fn gzip_size(file: &File) -> Option<u32> {
+pub(super) fn gzip_size(file: &File) -> Option<u32> {
     let size = file.metadata().ok()?.len();
     let mut trailer = [0; 4];
     file.read_exact_at(&mut trailer, size.checked_sub(4)?).ok()?;
     Some(u32::from_le_bytes(trailer))
-}
-
-impl SourceTail {
-    /// Matches the files of a host path with what stands there now. The error is that of the path itself.
-    ///
-    /// `owners` are the files of all paths: another path's file was only renamed to this one.
-    pub(super) fn adopt_host(
-        &mut self,
-        now: Instant,
-        owners: &Owners,
-        own: usize,
-    ) -> io::Result<()> {
-        let Place::Host { path, skip_binary } = &self.place else { return Ok(()) };
-        let (path, skip_binary) = (PathBuf::from(path), *skip_binary);
-        self.find_renamed(&path, now);
-        self.find_deleted(&path);
-        for file in &mut self.files {
-            if let Content::Plain(handle) = &file.content {
-                file.gone = identity::stat(handle).is_ok_and(|stat| stat.unlinked);
-            }
-        }
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(());
-        };
-        let (handle, stat) = match identity::open_beneath(directory, Path::new(name)) {
-            Ok(opened) => opened,
-            // Between rename and create, or deleted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let known = self.files.iter().rposition(|file| file.identity == Some(stat.identity));
-        if let Some(file) = known.and_then(|index| self.files.get_mut(index)) {
-            file.seen_size(stat.size);
-            if !file.is_open() && (!file.passed || stat.size > file.read) {
-                file.content = Content::Plain(handle);
-                file.passed = false;
-            }
-            return Ok(());
-        }
-        if owners.get(&physical(stat.identity)).is_some_and(|owner| *owner != own) {
-            return Ok(());
-        }
-        if skip_binary && self.files.is_empty() && looks_binary(&handle)? {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a binary file"));
-        }
-        let mut file = TailedFile::new(name.to_string_lossy().into_owned(), Order::Live, now);
-        date(&mut file, &stat, now);
-        file.identity = Some(stat.identity);
-        file.content = Content::Plain(handle);
-        self.files.push(file);
-        Ok(())
-    }
-
-    /// After a restart: looks for files that were renamed meanwhile.
-    fn find_renamed(&mut self, path: &Path, now: Instant) {
-        let lost = |file: &TailedFile| !file.is_open() && !file.passed;
-        if !self.files.iter().any(lost) {
-            return;
-        }
-        let Some(directory) = path.parent() else { return };
-        let Ok(entries) = std::fs::read_dir(directory) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Ok(stat) = identity::stat_path(&entry.path()) else { continue };
-            let same = |file: &&mut TailedFile| {
-                lost(file) && file.identity.is_some_and(|known| same_file(known, stat.identity))
-            };
-            let Some(file) = self.files.iter_mut().find(same) else { continue };
-            if let Ok((handle, stat)) = identity::open_beneath(directory, Path::new(&name)) {
-                file.identity = Some(stat.identity);
-                file.name = name.to_string_lossy().into_owned();
-                file.content = Content::Plain(handle);
-                date(file, &stat, now);
-            }
-        }
-        for file in self.files.iter_mut().filter(|file| lost(file)) {
-            file.gone = true;
-            file.missing_since = Some(file.missing_since.unwrap_or(now));
-        }
-    }
-}
-
-impl SourceTail {
-    /// Marks the files that were read to their end, closed, and have no name left.
-    fn find_deleted(&mut self, path: &Path) {
-        let done = |file: &TailedFile| file.passed && !file.is_open() && !file.gone;
-        if !self.files.iter().any(done) {
-            return;
-        }
-        let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return };
-        let mut inodes = HashSet::new();
-        for entry in entries {
-            // What cannot be looked at is not absent.
-            let Ok(entry) = entry else { return };
-            inodes.insert(entry.ino());
-        }
-        for file in self.files.iter_mut().filter(|file| done(file)) {
-            file.gone = file.identity.is_none_or(|known| !inodes.contains(&known.inode));
-        }
-    }
-}
-
-/// The device's number may be another after a reboot.
-fn same_file(known: Identity, found: Identity) -> bool {
-    physical(known) == physical(found)
-}
-
-fn looks_binary(file: &File) -> io::Result<bool> {
-    let mut head = [0; 512];
-    let filled = file.read_at(&mut head, 0)?;
-    Ok(head.get(..filled).is_some_and(|head| memchr::memchr(0, head).is_some()))
 }

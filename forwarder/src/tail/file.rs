@@ -16,7 +16,7 @@ use crate::checkpoint::Guard;
 use crate::clock;
 use crate::cut::{Cutter, Format};
 use crate::discover::pods::Order;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 
 /// Compared before each read.
 pub(super) const GUARD_BYTES: usize = 64;
@@ -62,6 +62,14 @@ pub(super) struct TailedFile {
     pub(super) missing_since: Option<Instant>,
     /// Cuts what comes after the file was passed: the source's own cutter is in a later file by then.
     pub(super) late: Option<Box<Cutter>>,
+    /// Where the source's own cutter stopped: `late` cuts from there on.
+    pub(super) late_from: Option<u64>,
+    /// What was not read of it is declared lost.
+    pub(super) given_up: bool,
+    /// Of its first bytes.
+    pub(super) head: Guard,
+    /// When it was last known to be written to, nanoseconds since 1970; 0 if never.
+    pub(super) modified_ns: i64,
     /// Host files: the id-time of what is read from an offset on, nanoseconds since 1970.
     pub(super) steps: Vec<(u64, i64)>,
 }
@@ -74,6 +82,23 @@ pub(super) enum Content {
     Gzip(File, Option<Box<GzipReader>>),
 }
 
+impl Content {
+    /// Up to `length` bytes from an offset on, as many as there are.
+    pub(super) fn bytes_up_to(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Closed => {}
+            Self::Plain(file) => read_at(file, start, &mut bytes, length)?,
+            Self::Gzip(file, _) => {
+                let mut apart = GzipReader::new(file.try_clone()?)?;
+                apart.seek(start)?;
+                bytes.extend_from_slice(apart.peek(length)?);
+            }
+        }
+        Ok(bytes)
+    }
+}
+
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Filled {
@@ -81,6 +106,13 @@ pub(super) enum Filled {
     From(usize),
     /// The file is not what it was.
     Truncated,
+    /// It is, up to the position; of what was seen behind it the end is gone.
+    Shrunk {
+        /// The size that was seen.
+        from: u64,
+        /// The size that it has.
+        to: u64,
+    },
 }
 
 impl TailedFile {
@@ -107,6 +139,10 @@ impl TailedFile {
             appeared: now,
             missing_since: None,
             late: None,
+            late_from: None,
+            given_up: false,
+            head: Guard::default(),
+            modified_ns: 0,
             steps: Vec::new(),
         }
     }
@@ -145,7 +181,17 @@ impl TailedFile {
                 if buffer.get(..guard) != Some(&self.guard[..]) {
                     return Ok(Filled::Truncated);
                 }
-                self.seen_size(from + buffer.len() as u64);
+                let end = from + buffer.len() as u64;
+                if buffer.len() < guard + want && end < self.size {
+                    if self.read == 0 {
+                        return Ok(Filled::Truncated);
+                    }
+                    return Ok(Filled::Shrunk {
+                        from: std::mem::replace(&mut self.size, end),
+                        to: end,
+                    });
+                }
+                self.seen_size(end);
                 Ok(Filled::From(guard))
             }
         }
@@ -170,17 +216,19 @@ impl TailedFile {
 
     /// Up to `length` bytes from an offset on, as many as there are.
     pub(super) fn bytes_up_to(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        match &self.content {
-            Content::Closed => {}
-            Content::Plain(file) => read_at(file, start, &mut bytes, length)?,
-            Content::Gzip(file, _) => {
-                let mut apart = GzipReader::new(file.try_clone()?)?;
-                apart.seek(start)?;
-                bytes.extend_from_slice(apart.peek(length)?);
-            }
-        }
-        Ok(bytes)
+        self.content.bytes_up_to(start, length)
+    }
+
+    /// Whether other content has before the position what was read there, and begins alike as far as that is known.
+    pub(super) fn holds_what_was_read(&self, content: &Content) -> bool {
+        let guard = self.saved_guard.unwrap_or_else(|| Guard::of(&self.guard));
+        let length = u64::from(guard.length).min(self.read);
+        content
+            .bytes_up_to(self.read - length, length as usize)
+            .is_ok_and(|bytes| guard.matches(&bytes))
+            && content
+                .bytes_up_to(0, usize::from(self.head.length))
+                .is_ok_and(|bytes| self.head.matches(&bytes))
     }
 
     /// Notes how much there is.
@@ -220,6 +268,21 @@ impl TailedFile {
             return of_source;
         }
         self.late.get_or_insert_with(|| Box::new(of_source.fresh()))
+    }
+
+    /// Late lines left something waiting for its end.
+    pub(super) fn late_waits(&self) -> bool {
+        self.late.as_deref().is_some_and(|late| late.held().next().is_some())
+    }
+
+    /// When it was last known to be written to.
+    pub(super) fn last_write_ns(&self) -> i64 {
+        match &self.content {
+            Content::Plain(file) => {
+                identity::stat(file).map_or(self.modified_ns, |stat| stat.modified_ns)
+            }
+            Content::Gzip(..) | Content::Closed => self.modified_ns,
+        }
     }
 
     /// Why the bytes end before the file does.

@@ -99,7 +99,9 @@ mod tests {
             let batch = wire::Batch { number, body: vec![0; 10].into(), ..wire::Batch::default() };
             let mut state = ResumeState::new(Format::Plain);
             state.last_time_ns = Some(number as i64);
-            let points = [(number as usize % 3, Point { state, files: Vec::new() })].into();
+            let points =
+                [(number as usize % 3, Point { state, late: Vec::new(), files: Vec::new() })]
+                    .into();
             flight.depart(Sealed { batch, points });
         };
         (1..=1000).for_each(|number| depart(&mut flight, number));
@@ -124,7 +126,7 @@ mod tests {
             let batch = wire::Batch { number, body: vec![0; 10].into(), ..wire::Batch::default() };
             let mut state = ResumeState::new(Format::Plain);
             state.last_time_ns = Some(number as i64);
-            let points = [(7, Point { state, files: Vec::new() })].into();
+            let points = [(7, Point { state, late: Vec::new(), files: Vec::new() })].into();
             flight.depart(Sealed { batch, points });
         }
         assert_eq!(flight.bytes(), 30);

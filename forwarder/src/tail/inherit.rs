@@ -63,8 +63,10 @@ impl Tailer {
         is_finished: impl Fn(FileId) -> bool,
     ) -> bool {
         let Some(source) = self.sources.get_mut(&index) else { return false };
-        let same =
-            |file: &TailedFile| [file.identity, file.gzip_identity].contains(&Some(stat.identity));
+        let same = |file: &TailedFile| {
+            let known = [file.identity, file.gzip_identity];
+            known.into_iter().flatten().any(|known| known.is_same(&stat.identity))
+        };
         let mut at = source.files.iter().position(same);
         let Held { whose, file, .. } = held;
         let (content, id, entry) = match whose {

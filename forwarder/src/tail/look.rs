@@ -1,14 +1,18 @@
 //! What is found is matched with what is known: changes make sources hot, new files join theirs, trouble is told once.
 
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use naru_proto::frame::{Source, Writer};
+use naru_proto::ids::FileId;
 use naru_proto::wire;
 
+use super::gaps::Loss;
 use super::source::{Place, SourceTail};
-use super::{Loss, RECONCILE, RECONCILE_POLLING, Tailer, adopt};
+use super::{RECONCILE, RECONCILE_POLLING, Tailer, adopt, hosts};
 use crate::discover::host::HostPattern;
 use crate::discover::{Changes, ContainerDirectory, Directory, pods};
 
@@ -48,6 +52,9 @@ impl Tailer {
                     let source =
                         run.and_then(|run| pods::source(&self.config.node, &directory, run));
                     self.heat_writer(source.map(|source| source.writer));
+                    if self.was_closed(&directory, &name) {
+                        self.look_into(&directory, now);
+                    }
                 }
                 Directory::Host(directory) => {
                     let path = directory.join(name).to_string_lossy().into_owned();
@@ -60,6 +67,16 @@ impl Tailer {
                 Directory::Root | Directory::Pod(_) => {}
             }
         }
+    }
+
+    /// A file was written to that was passed and is not open any more.
+    fn was_closed(&self, directory: &ContainerDirectory, name: &OsStr) -> bool {
+        let run = name.to_str().and_then(pods::log_file).map(|(restart, _)| restart);
+        let source = run.and_then(|run| pods::source(&self.config.node, directory, run));
+        let index = source.and_then(|source| self.by_writer.get(&source.writer));
+        let files = index.and_then(|index| self.sources.get(index)).map(|source| &source.files);
+        let closed = files.into_iter().flatten().find(|file| name == file.name.as_str());
+        closed.is_some_and(|file| file.passed && !file.is_open())
     }
 
     fn heat_writer(&mut self, writer: Option<Writer>) {
@@ -102,6 +119,7 @@ impl Tailer {
                 return;
             }
         };
+        self.forget_unreadable(directory, &runs);
         for source in self.sources.values_mut() {
             match &source.place {
                 Place::Container { directory: of, restart } if of == directory => {
@@ -139,23 +157,22 @@ impl Tailer {
             self.readable(&path);
         }
         for trouble in adopted.troubles {
-            if trouble.damaged {
-                let path = trouble.path.display();
-                tracing::error!(%path, error = %trouble.error, "a compressed log file is damaged");
-                self.lost(
-                    index,
-                    &Loss {
-                        file: None,
-                        start: 0,
-                        end_exclusive: None,
-                        last_known_size: 0,
-                        reason: wire::GapReason::Damaged,
-                    },
-                );
-            } else {
-                self.report(trouble.path, &trouble.error);
+            self.report(trouble.path, &trouble.error);
+            if trouble.again {
                 self.look_again(index);
             }
+        }
+        for (id, trouble) in adopted.damaged {
+            let path = trouble.path.display();
+            tracing::error!(%path, error = %trouble.error, "a compressed log file is damaged");
+            let loss = Loss {
+                file: Some(id),
+                start: 0,
+                end_exclusive: None,
+                last_known_size: 0,
+                reason: wire::GapReason::Damaged,
+            };
+            self.lost(index, &loss);
         }
         if adopted.salted {
             self.journal(index);
@@ -196,15 +213,12 @@ impl Tailer {
             .filter(|(_, source)| named(&source.place))
             .map(|(index, _)| *index)
             .collect();
-        let mut owners = adopt::Owners::new();
-        for index in &hosts {
-            let files = self.sources.get(index).into_iter().flat_map(|source| &source.files);
-            let identities = files.filter_map(|file| file.identity);
-            owners.extend(identities.map(|identity| (adopt::physical(identity), *index)));
-        }
+        let others = self.other_hosts();
         for index in hosts {
             let Some(source) = self.sources.get_mut(&index) else { continue };
-            let result = source.adopt_host(now, &owners, index);
+            let (result, damaged) = source.adopt_host(now, &others, index);
+            self.declare_damaged(index, damaged);
+            let Some(source) = self.sources.get(&index) else { continue };
             let Place::Host { path, .. } = &source.place else { continue };
             let path = PathBuf::from(path);
             match result {
@@ -213,6 +227,37 @@ impl Tailer {
             }
             self.heat(index);
             self.attention.insert(index);
+        }
+    }
+
+    /// Which host files are whose.
+    pub(super) fn other_hosts(&self) -> hosts::Others {
+        let mut others = hosts::Others { owners: adopt::Owners::new(), paths: HashSet::new() };
+        for (index, source) in &self.sources {
+            let Place::Host { path, .. } = &source.place else { continue };
+            others.paths.insert(PathBuf::from(path));
+            for file in &source.files {
+                // Without a birth the number may be another file's by now.
+                let known = [file.identity, file.gzip_identity];
+                let known = known.into_iter().flatten();
+                let known = known.filter(|known| file.is_open() || known.birth_ns != 0);
+                others.owners.extend(known.map(|known| (adopt::physical(known), *index)));
+            }
+        }
+        others
+    }
+
+    /// Compressed files of a host that cannot be read.
+    pub(super) fn declare_damaged(&mut self, index: usize, files: Vec<FileId>) {
+        for id in files {
+            let loss = Loss {
+                file: Some(id),
+                start: 0,
+                end_exclusive: None,
+                last_known_size: 0,
+                reason: wire::GapReason::Damaged,
+            };
+            self.lost(index, &loss);
         }
     }
 
@@ -230,6 +275,25 @@ impl Tailer {
             tracing::warn!(path = %path.display(), reason, "a log file cannot be read");
             self.unreadable.insert(path, reason);
         }
+        self.outgoing.metrics.unreadable_files.set(self.unreadable.len() as i64);
+    }
+
+    /// What could not be read and is not there any more.
+    fn forget_unreadable(
+        &mut self,
+        directory: &ContainerDirectory,
+        runs: &BTreeMap<u32, Vec<pods::LogFile>>,
+    ) {
+        let relative = Path::new(&directory.pod).join(&directory.container);
+        let listed = |path: &Path| {
+            let names = runs.values().flatten().map(|file| Path::new(&file.name));
+            path.file_name().is_some_and(|name| names.into_iter().any(|known| known == name))
+        };
+        let absolute = self.config.containers.as_ref().map(|c| c.path.join(&relative));
+        self.unreadable.retain(|path, _| {
+            let of = path.parent() == Some(&relative) && !listed(path);
+            !(of || absolute.as_deref() == Some(path))
+        });
         self.outgoing.metrics.unreadable_files.set(self.unreadable.len() as i64);
     }
 

@@ -8,6 +8,8 @@ mod exclusion;
 mod file;
 mod flight;
 mod frames;
+mod gaps;
+mod hosts;
 mod inherit;
 mod look;
 mod saved;
@@ -24,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use naru_proto::frame::Writer;
 use naru_proto::ids::FileId;
-use naru_proto::wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -98,6 +99,8 @@ pub struct Tailer {
     outgoing: Outgoing,
     flight: Flight,
     notices: VecDeque<Outbound>,
+    /// The number of the next declared loss.
+    next_gap: u64,
     buffer: Vec<u8>,
     /// Files that cannot be read, and why: reported once.
     unreadable: BTreeMap<PathBuf, String>,
@@ -115,15 +118,6 @@ struct Timers {
     status: Instant,
     /// Files were read in the last round.
     active: bool,
-}
-
-/// A range that will not be read any more.
-struct Loss {
-    file: Option<FileId>,
-    start: u64,
-    end_exclusive: Option<u64>,
-    last_known_size: u64,
-    reason: wire::GapReason,
 }
 
 impl Tailer {
@@ -150,6 +144,7 @@ impl Tailer {
             outgoing: Outgoing::new(metrics),
             flight: Flight::default(),
             notices: VecDeque::new(),
+            next_gap: 1,
             buffer: Vec::new(),
             unreadable: BTreeMap::new(),
             look_again: HashSet::new(),
@@ -176,9 +171,11 @@ impl Tailer {
             }
             self.hand_over();
             self.take_acknowledgements();
+            self.take_told();
             self.sleep(Some(TICK));
         }
         self.take_acknowledgements();
+        self.take_told();
         if !self.flight.is_empty() {
             tracing::warn!("stopped with batches in flight; they are sent again at the next start");
         }
@@ -193,6 +190,7 @@ impl Tailer {
     fn round(&mut self) -> Option<Duration> {
         let now = clock::now();
         self.take_acknowledgements();
+        self.take_told();
         if now >= self.timers.reconcile {
             self.reconcile(now);
         }
@@ -262,12 +260,14 @@ impl Tailer {
         let mut directories = HashSet::new();
         for state in loaded.sources.values() {
             let index = self.insert(SourceTail::restored(state, now));
+            self.attention.insert(index);
             if let Some(SourceTail { place: Place::Container { directory, .. }, .. }) =
                 self.sources.get(&index)
             {
                 directories.insert(directory.clone());
             }
         }
+        self.tell_restored();
         for directory in directories {
             self.look_into(&directory, now);
         }

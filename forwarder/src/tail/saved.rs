@@ -12,24 +12,24 @@ use crate::cut::Cutter;
 use crate::discover::ContainerDirectory;
 use crate::discover::pods::{self, Order};
 use crate::identity::Identity;
+use crate::identity::handle::Handle;
+
+const NOWHERE: Identity = Identity { device: 0, inode: 0, birth_ns: 0, handle: None };
 
 impl SourceTail {
     /// What a restart goes on from: the committed point, never what is only read.
     pub(super) fn saved(&self) -> SourceState {
-        let held = |id: FileId| {
-            let mut held = self.committed.state.held.iter().flat_map(|held| &held.extents);
-            held.any(|extent| extent.file == id)
-        };
+        let held = |id: FileId| self.committed.held().any(|extent| extent.file == id);
         let files = self.files.iter().filter_map(|file| {
             let at = self.committed.files.iter().find(|at| Some(at.file) == file.id);
             let id = file.id?;
-            let identity = file.identity.unwrap_or(Identity { device: 0, inode: 0, birth_ns: 0 });
+            let identity = file.identity.or(file.gzip_identity).unwrap_or(NOWHERE);
             Some(FileState {
                 id,
                 device: identity.device,
                 inode: identity.inode,
                 birth_time_ns: Some(identity.birth_ns).filter(|birth| *birth != 0),
-                handle: Vec::new(),
+                handle: identity.handle.map(|h| h.as_bytes().to_vec()).unwrap_or_default(),
                 name: file.name.clone().into(),
                 salt: file.salt,
                 size: file.size,
@@ -45,6 +45,10 @@ impl SourceTail {
                     .iter()
                     .map(|&(from_offset, time_ns)| TimeStep { from_offset, time_ns })
                     .collect(),
+                head: file.head,
+                modified_ns: file.last_write_ns(),
+                late_from: file.late_from,
+                given_up: file.given_up,
             })
         });
         SourceState {
@@ -52,7 +56,8 @@ impl SourceTail {
             files: files.collect(),
             cutter: self.committed.state.clone(),
             cuts: self.cuts.clone(),
-            gaps: Vec::new(),
+            gaps: self.gaps.iter().map(|(_, gap)| gap.clone()).collect(),
+            late: self.committed.late.clone(),
         }
     }
 
@@ -63,8 +68,10 @@ impl SourceTail {
         source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
         source.resuming = Some(now);
         source.cuts.clone_from(&state.cuts);
+        source.gaps = state.gaps.iter().map(|gap| (0, gap.clone())).collect();
         source.committed = Point {
             state: state.cutter.clone(),
+            late: state.late.clone(),
             files: state
                 .files
                 .iter()
@@ -81,11 +88,24 @@ impl SourceTail {
     /// Reads again what the cutter held, when the files are open; gives the extents that are gone.
     pub(super) fn resume_cutter(&mut self) -> Vec<naru_proto::frame::Extent> {
         let files = &self.files;
-        let (cutter, gone) = Cutter::resume(self.committed.state.clone(), |extent| {
+        let held_bytes = |extent: &naru_proto::frame::Extent| {
             let file = files.iter().find(|file| file.id == Some(extent.file))?;
             let length = usize::try_from(extent.length).ok()?;
             file.bytes_at(extent.start, length).ok().flatten()
-        });
+        };
+        let (cutter, mut gone) = Cutter::resume(self.committed.state.clone(), held_bytes);
+        let mut late = Vec::new();
+        for state in &self.committed.late {
+            let Some((of, _)) = state.position else { continue };
+            let (cutter, gone_too) = Cutter::resume(state.clone(), held_bytes);
+            late.push((of, cutter));
+            gone.extend(gone_too);
+        }
+        for (of, cutter) in late {
+            if let Some(file) = self.files.iter_mut().find(|file| file.id == Some(of)) {
+                file.late = Some(Box::new(cutter));
+            }
+        }
         self.cutter = cutter;
         self.resuming = None;
         gone
@@ -102,6 +122,7 @@ fn restored_file(state: &FileState, now: Instant) -> TailedFile {
         device: state.device,
         inode: state.inode,
         birth_ns: state.birth_time_ns.unwrap_or(0),
+        handle: Handle::from_bytes(&state.handle),
     });
     file.read = state.acknowledged;
     file.acknowledged = state.acknowledged;
@@ -110,7 +131,13 @@ fn restored_file(state: &FileState, now: Instant) -> TailedFile {
     file.restored_guard = state.guard;
     // How far is known once it is open.
     file.dated_before = u64::MAX;
-    file.passed = state.finished;
+    // What a late cutter cuts is behind what the source's own has passed.
+    let late = state.late_from.is_some_and(|from| state.acknowledged >= from);
+    file.passed = state.finished || late;
+    file.late_from = state.late_from;
+    file.given_up = state.given_up;
+    file.head = state.head;
+    file.modified_ns = state.modified_ns;
     file.steps = state.steps.iter().map(|step| (step.from_offset, step.time_ns)).collect();
     file
 }

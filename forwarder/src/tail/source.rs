@@ -10,6 +10,7 @@ use naru_proto::ids::FileId;
 use naru_proto::wire;
 
 use super::file::{Content, TailedFile};
+use crate::checkpoint::DeclaredGap;
 use crate::cut::{CutJournal, Cutter, Format, ResumeState};
 use crate::discover::ContainerDirectory;
 use crate::identity;
@@ -18,7 +19,7 @@ use crate::identity;
 /// writer may flush its last lines while the new one already writes (milliseconds; a starved node gets some more).
 pub(super) const ROTATION_GRACE: Duration = Duration::from_millis(500);
 /// How long a passed file is kept open for lines that come late.
-const CONTAINER_LATE: Duration = Duration::from_secs(10);
+pub(super) const CONTAINER_LATE: Duration = Duration::from_secs(10);
 /// A daemon writes to its renamed log until it is told to reopen it.
 const HOST_LATE: Duration = Duration::from_secs(600);
 /// How long a restarted source waits for files that cannot be looked at, before it goes on without them.
@@ -35,7 +36,17 @@ pub(super) enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Point {
     pub(super) state: ResumeState,
+    /// Of the cutters of late lines.
+    pub(super) late: Vec<ResumeState>,
     pub(super) files: Vec<FilePoint>,
+}
+
+impl Point {
+    /// What waits there for its end.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Extent> {
+        let late = self.late.iter().flat_map(|state| &state.held);
+        self.state.held.iter().chain(late).flat_map(|held| &held.extents)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +82,8 @@ pub(super) struct SourceTail {
     pub(super) unsaved: bool,
     /// What waits for its end, and since when it has not grown.
     pub(super) held_since: Vec<(Extent, Instant)>,
+    /// Declared and not known to an aggregator, with the number that it was told under.
+    pub(super) gaps: Vec<(u64, DeclaredGap)>,
 }
 
 /// Bytes read at once: an idle line's page stays in the cache, a hot file costs few calls.
@@ -87,7 +100,11 @@ impl SourceTail {
             cutter: Cutter::new(format),
             cuts: CutJournal::default(),
             files: Vec::new(),
-            committed: Point { state: ResumeState::new(format), files: Vec::new() },
+            committed: Point {
+                state: ResumeState::new(format),
+                late: Vec::new(),
+                files: Vec::new(),
+            },
             resuming: None,
             left_out: false,
             want: READ_BYTES,
@@ -95,6 +112,7 @@ impl SourceTail {
             caught_up: false,
             unsaved: false,
             held_since: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 
@@ -163,7 +181,8 @@ impl SourceTail {
             let guard = file.guard.clone();
             file.id.map(|id| FilePoint { file: id, offset: file.read, guard })
         });
-        Point { state: self.cutter.state(), files: files.collect() }
+        let late = self.files.iter().filter_map(|file| file.late.as_deref().map(Cutter::state));
+        Point { state: self.cutter.state(), late: late.collect(), files: files.collect() }
     }
 
     /// Everything up to a point is acknowledged.
@@ -175,7 +194,10 @@ impl SourceTail {
         }
         let offset =
             |id| self.files.iter().find(|file| file.id == Some(id)).map(|file| file.acknowledged);
-        self.cuts.prune(offset, &point.state);
+        // What late lines left waiting is cut again like the rest.
+        let mut waiting = point.state.clone();
+        waiting.held.extend(point.late.iter().flat_map(|late| late.held.iter().cloned()));
+        self.cuts.prune(offset, &waiting);
         self.committed = point;
         self.unsaved = true;
     }
@@ -187,7 +209,7 @@ impl SourceTail {
         let held: Vec<FileId> = self.held_files();
         for file in self.files.iter_mut().filter(|f| f.passed && f.is_settled() && f.is_open()) {
             let quiet = now.saturating_duration_since(file.grew) >= late;
-            if (quiet || file.is_gzip()) && file.size <= file.read && file.late.is_none() {
+            if (quiet || file.is_gzip()) && file.size <= file.read && !file.late_waits() {
                 file.content = Content::Closed;
             }
         }
@@ -201,7 +223,7 @@ impl SourceTail {
 
     /// Nothing is left of it, here and on disk.
     pub(super) fn is_over(&self) -> bool {
-        self.files.is_empty() && self.cutter.held().next().is_none()
+        self.files.is_empty() && self.cutter.held().next().is_none() && self.gaps.is_empty()
     }
 
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
@@ -227,8 +249,7 @@ impl SourceTail {
 
     fn held_files(&self) -> Vec<FileId> {
         let live = self.cutter.held().flat_map(|held| held.extents.iter());
-        let committed = self.committed.state.held.iter().flat_map(|held| held.extents.iter());
-        live.chain(committed).map(|extent| extent.file).collect()
+        live.chain(self.committed.held()).map(|extent| extent.file).collect()
     }
 }
 

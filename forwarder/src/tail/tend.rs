@@ -2,24 +2,22 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use naru_proto::reasons;
 use naru_proto::wire::{self, GapReason};
 
+use super::Tailer;
 use super::file::TailedFile;
+use super::gaps::Loss;
 use super::source::{End, Place, SourceTail};
-use super::{Loss, Tailer};
 use crate::channel::Outbound;
-use crate::clock;
 use crate::files::{FileRow, source_name};
 
 /// How long a fragment waits for its end before it is cut.
 const IDLE: Duration = Duration::from_secs(10);
 /// A name may be missing while it is being changed.
 const MISSING_GRACE: Duration = Duration::from_secs(2);
-/// Notices kept for the session; an aggregator that is away for long hears of the newest.
-const NOTICES_MAX: usize = 10_000;
 
 impl Tailer {
     /// Looks after the sources that need it.
@@ -122,7 +120,7 @@ impl Tailer {
     /// The last lines of files that were passed and that nobody will end any more.
     fn cut_late_tails(&mut self, index: usize, now: Instant) {
         let Some(source) = self.sources.get(&index) else { return };
-        let waits = |file: &TailedFile| file.size > file.read || file.late.is_some();
+        let waits = |file: &TailedFile| file.size > file.read || file.late_waits();
         let is_due = |at: &usize| {
             source.files.get(*at).is_some_and(|f| f.passed && f.is_open() && waits(f))
                 && source.tail_is_final(*at, now)
@@ -158,36 +156,6 @@ impl Tailer {
         }
         for loss in losses {
             self.lost(index, &loss);
-        }
-    }
-
-    /// Declares a loss.
-    pub(super) fn lost(&mut self, index: usize, loss: &Loss) {
-        let Some(source) = self.sources.get(&index) else { return };
-        let reason = reasons::gap(loss.reason);
-        tracing::warn!(
-            source = %source_name(&source.source),
-            start = loss.start,
-            last_known_size = loss.last_known_size,
-            reason,
-            "log lines may be lost"
-        );
-        self.outgoing.metrics.gap(reason);
-        // Saved at once, so that a restart does not declare it again.
-        self.timers.save = clock::now();
-        let now_ns = clock::now_ns();
-        let gap = wire::Gap {
-            source: Some(source.wire.clone()),
-            file_id: loss.file.map(|id| id.0.to_vec().into()).unwrap_or_default(),
-            start: loss.start,
-            end_exclusive: loss.end_exclusive,
-            last_known_size: loss.last_known_size,
-            reason: loss.reason.into(),
-            from_time_ns: now_ns,
-            until_time_ns: now_ns,
-        };
-        if self.notices.len() < NOTICES_MAX {
-            self.notices.push_back(Outbound::Gap(gap));
         }
     }
 
@@ -298,6 +266,18 @@ impl Tailer {
         }
         rows.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
         rows
+    }
+
+    /// As a look at its directory names it.
+    pub(super) fn log_path(&self, index: usize, at: usize) -> PathBuf {
+        let Some(source) = self.sources.get(&index) else { return PathBuf::new() };
+        let name = source.files.get(at).map(|file| file.name.as_str()).unwrap_or_default();
+        match &source.place {
+            Place::Container { directory, .. } => {
+                Path::new(&directory.pod).join(&directory.container).join(name)
+            }
+            Place::Host { path, .. } => Path::new(path).with_file_name(name),
+        }
     }
 
     pub(super) fn path_of(&self, index: usize, at: usize) -> String {

@@ -7,9 +7,13 @@ use naru_proto::ids::FileId;
 use naru_proto::limits::RECORD_MAX_BYTES;
 use naru_proto::wire::GapReason;
 
+use super::Tailer;
+use super::adopt::is_damage;
 use super::file::{Content, Filled};
+use super::gaps::Loss;
+use super::hosts::Copied;
 use super::source::{End, READ_BYTES, SourceTail};
-use super::{Loss, Tailer};
+use crate::checkpoint::Guard;
 use crate::cut::JournaledCut;
 use crate::{chance, clock};
 
@@ -85,6 +89,17 @@ impl Tailer {
                 self.truncated(index, at, now);
                 return Step::Again;
             }
+            Ok(Filled::Shrunk { from, to }) => {
+                let loss = Loss {
+                    file: file.id,
+                    start: to,
+                    end_exclusive: Some(from),
+                    last_known_size: from,
+                    reason: GapReason::Truncated,
+                };
+                self.lost(index, &loss);
+                return Step::Again;
+            }
             Err(error) => {
                 self.unreadable(index, at, &error);
                 return Step::Again;
@@ -97,11 +112,23 @@ impl Tailer {
         let Some((limit, step_ns)) = self.date(index, at, read, available) else {
             return Step::End(Turn::Wait);
         };
+        let limit = self.up_to_late(index, at, limit);
+        if limit == 0 {
+            return Step::Again;
+        }
         let consumed = self.cut(index, at, start..start + limit, step_ns);
         let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
         if consumed > 0 {
             source.want = READ_BYTES;
             return Step::Cut(consumed);
+        }
+        if limit < available
+            && let Some(file) = source.files.get_mut(at)
+            && file.late_from.is_some_and(|from| from == file.read + limit as u64)
+        {
+            // No cut was made there: whatever wrote that down was not this file's reader.
+            file.late_from = None;
+            return Step::Again;
         }
         if available >= want && want < WANT_MAX_BYTES {
             source.want = (want * 2).min(WANT_MAX_BYTES);
@@ -173,6 +200,7 @@ impl Tailer {
         }
         let salted = file.salt > 0;
         file.id = Some(id);
+        file.head = Guard::of(head.get(..Guard::MAX_BYTES).unwrap_or(&head));
         let written = !(host || salted) || self.journal(index);
         if host && !written {
             // It must be the same after a restart, and nobody can derive it again.
@@ -322,8 +350,26 @@ impl Tailer {
             }
             self.outgoing.reached(index, source.point());
         }
-        if let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) {
-            file.late = None;
+    }
+
+    /// How much of what is available the cutter whose turn it is may have: where late lines begin is written down before
+    /// the first of them is cut, for a re-read must give them to their own cutter again. 0: the file is passed there.
+    fn up_to_late(&mut self, index: usize, at: usize, available: usize) -> usize {
+        let Some(source) = self.sources.get_mut(&index) else { return available };
+        let container = !source.is_host();
+        let Some(file) = source.files.get_mut(at).filter(|_| container) else { return available };
+        match file.late_from {
+            None if file.passed => {
+                file.late_from = Some(file.read);
+                // Container logs ship on without a checkpoint.
+                self.journal(index);
+                available
+            }
+            Some(from) if !file.passed && from >= file.read => {
+                file.passed = from == file.read;
+                available.min(usize::try_from(from - file.read).unwrap_or(usize::MAX))
+            }
+            Some(_) | None => available,
         }
     }
 
@@ -340,8 +386,10 @@ impl Tailer {
         self.outgoing.reached(index, source.point());
     }
 
-    /// A file lost bytes that were read, or holds others: what it holds now is another file.
+    /// A file lost bytes that were read, or holds others: what it holds now is another file. What it held may stand in a
+    /// copy that was made of it before.
     fn truncated(&mut self, index: usize, at: usize, now: Instant) {
+        let others = self.other_hosts();
         let Some(source) = self.sources.get_mut(&index) else { return };
         let Some(file) = source.files.get_mut(at) else { return };
         let mut fresh = super::file::TailedFile::new(file.name.clone(), file.order.clone(), now);
@@ -349,24 +397,32 @@ impl Tailer {
         fresh.identity = file.identity.take();
         fresh.content = std::mem::replace(&mut file.content, Content::Closed);
         fresh.gone = file.gone;
-        file.passed = true;
-        file.gone = true;
-        let loss = Loss {
+        let Copied { end: copied, files, damaged } = source.take_copy(at, &others, index, now);
+        let Some(file) = source.files.get_mut(at) else { return };
+        let unread = file.size > file.read;
+        let mut loss = Loss {
             file: file.id,
             start: file.read,
             end_exclusive: None,
             last_known_size: file.size,
             reason: GapReason::Truncated,
         };
-        let unread = file.size > file.read;
-        file.size = file.read;
-        source.files.insert(at + 1, fresh);
+        if let Some(copied) = copied {
+            // What was written between the copy and the truncation is in neither.
+            loss.start = copied;
+        } else {
+            (file.passed, file.gone, file.given_up) = (true, true, true);
+            file.size = file.read;
+        }
+        source.files.insert(at + 1 + files, fresh);
         tracing::warn!(
             path = %self.path_of(index, at),
             unread,
+            copied = copied.is_some(),
             "a log file was truncated; it is read from its start"
         );
         self.lost(index, &loss);
+        self.declare_damaged(index, damaged);
     }
 
     /// A file that was open cannot be read.
@@ -375,15 +431,16 @@ impl Tailer {
         let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
             return;
         };
-        if !file.is_gzip() {
+        if !file.is_gzip() || !is_damage(error) {
             // The disk may recover.
             file.content = Content::Closed;
             self.look_again(index);
-            self.report(path.into(), error);
+            let log = self.log_path(index, at);
+            self.report(log, error);
             return;
         }
-        tracing::error!(%path, %error, "a compressed log file is damaged; the rest of it is lost");
         file.passed = true;
+        let known = std::mem::replace(&mut file.given_up, true);
         file.content = Content::Closed;
         let loss = Loss {
             file: file.id,
@@ -393,7 +450,10 @@ impl Tailer {
             reason: GapReason::Damaged,
         };
         file.size = file.read;
-        self.lost(index, &loss);
+        if !known {
+            tracing::error!(%path, %error, "a compressed log file is damaged; the rest of it is lost");
+            self.lost(index, &loss);
+        }
     }
 
     /// Bytes that a restarted cutter should hold, and that are gone.

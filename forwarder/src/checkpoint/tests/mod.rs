@@ -14,7 +14,10 @@ use naru_proto::wire::GapReason;
 use super::*;
 use crate::cut::{CutJournal, Format, HeldState, Inside, JournaledCut, ResumeState};
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/checkpoint-v1.bin");
+/// What this release writes.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/checkpoint-v1-2.bin");
+/// What the one before wrote.
+const BEFORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/checkpoint-v1.bin");
 
 type Sources = HashMap<SourceKey, SourceState>;
 
@@ -58,6 +61,10 @@ fn full(restart: u32, acknowledged: u64) -> SourceState {
         finished,
         guard: Guard::of(&acknowledged.to_le_bytes()),
         steps: vec![TimeStep { from_offset: 10, time_ns: 1_795_307_400_000_000_000 }],
+        head: Guard::of(b"head"),
+        modified_ns: 1_795_307_400_000_000_003,
+        late_from: Some(1200),
+        given_up: true,
     };
     let held = HeldState {
         iostream: IoStream::Stderr,
@@ -98,6 +105,7 @@ fn full(restart: u32, acknowledged: u64) -> SourceState {
         },
         cuts: [cut].into_iter().collect(),
         gaps: vec![gap],
+        late: vec![ResumeState { position: Some((old, 1500)), ..ResumeState::new(Format::Cri) }],
     }
 }
 
@@ -109,6 +117,7 @@ fn small(restart: u32, acknowledged: u64) -> SourceState {
     state.cutter = ResumeState::new(Format::Plain);
     state.cuts = CutJournal::default();
     state.gaps.clear();
+    state.late.clear();
     state
 }
 
@@ -168,7 +177,7 @@ fn a_log_is_gone_on_with() {
 }
 
 #[test]
-fn the_format_never_changes() {
+fn b14_the_format_never_changes() {
     let directory = scratch();
     let (mut checkpoint, _) = open(directory.path());
     checkpoint.journal(&full(0, 10)).unwrap();
@@ -187,6 +196,16 @@ fn the_format_never_changes() {
     let (_, loaded) = open(other.path());
     assert!(loaded.damage.is_empty());
     assert_eq!(loaded.sources, sources(&[&full(0, 10)]));
+    fs::copy(BEFORE, other.path().join("checkpoint")).unwrap();
+    let (_, loaded) = open(other.path());
+    assert!(loaded.damage.is_empty());
+    let mut before = full(0, 10);
+    before.late.clear();
+    for file in &mut before.files {
+        (file.head, file.modified_ns) = (Guard::default(), 0);
+        (file.late_from, file.given_up) = (None, false);
+    }
+    assert_eq!(loaded.sources, sources(&[&before]), "what it did not know is as if it were not");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
-use super::node::{Node, append};
+use super::node::{Node, append, compress};
 use crate::clock;
+use crate::identity::{Evidence, forced};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DONE: Duration = Duration::from_secs(5);
@@ -239,4 +240,273 @@ fn what_changed_while_nobody_listened_is_told_when_somebody_does() {
     let mut sizes: Vec<_> = node.sizes.values().copied().collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [14, 35]);
+}
+
+fn gzip(node: &Node, from: &str, to: &str) {
+    let modified = fs::metadata(node.host(from)).unwrap().modified().unwrap();
+    compress(&node.host(from), &node.host(to));
+    // As gzip and logrotate do.
+    fs::File::options().write(true).open(node.host(to)).unwrap().set_modified(modified).unwrap();
+    fs::remove_file(node.host(from)).unwrap();
+}
+
+#[test]
+fn b4_rotated_more_than_once_and_compressed_while_stopped() {
+    for (dated, acknowledged, tail) in
+        [(false, true, 5), (false, false, 5), (true, true, 5), (true, false, 0), (false, true, 0)]
+    {
+        let mut node = Node::new(&["x.log"]);
+        // History: tailing begins with the live file.
+        fs::write(node.host("x.log.1"), "long ago\n").unwrap();
+        fs::write(node.host("x.log-20200101"), "long ago\n").unwrap();
+        let mut daemon = Daemon::new(&node);
+        daemon.lines(&mut node, 5);
+        node.pass(2 * SECOND);
+        if acknowledged {
+            node.settle(2 * SECOND);
+        }
+        node.kill();
+        fs::remove_file(node.host("x.log.1")).unwrap();
+        daemon.lines(&mut node, tail);
+        let names = match dated {
+            false => ["x.log.3", "x.log.2", "x.log.1"],
+            true => ["x.log-20261120", "x.log-20261121", "x.log-20261122"],
+        };
+        for name in names {
+            rename(&node, "x.log", name);
+            daemon.reopen(&node);
+            daemon.lines(&mut node, 7);
+        }
+        gzip(&node, names[0], &format!("{}.gz", names[0]));
+        gzip(&node, names[1], &format!("{}.gz", names[1]));
+        fs::write(node.host("x.log.9.gz.tmp"), "half").unwrap();
+        node.start();
+        node.settle(DONE);
+        node.check();
+        assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+        node.restart();
+        daemon.lines(&mut node, 5);
+        node.settle(DONE);
+        node.check();
+    }
+}
+
+#[test]
+fn b4_two_rotations_between_looks() {
+    let mut node = Node::new(&["x.log"]);
+    let mut daemon = Daemon::new(&node);
+    daemon.lines(&mut node, 5);
+    node.settle(SECOND);
+    for _ in 0..5 {
+        for n in (1..9).rev() {
+            let older = node.host(&format!("x.log.{n}"));
+            if older.exists() {
+                fs::rename(older, node.host(&format!("x.log.{}", n + 1))).unwrap();
+            }
+        }
+        rename(&node, "x.log", "x.log.1");
+        daemon.reopen(&node);
+        daemon.lines(&mut node, 5);
+    }
+    node.settle(DONE);
+    node.check();
+    assert!(node.gaps.is_empty());
+}
+
+#[test]
+fn b4_a_damaged_compressed_host_file_is_declared_once() {
+    let mut node = Node::new(&["x.log"]);
+    let mut daemon = Daemon::new(&node);
+    daemon.lines(&mut node, 5);
+    node.settle(2 * SECOND);
+    node.kill();
+    rename(&node, "x.log", "x.log.2");
+    daemon.reopen(&node);
+    daemon.file.write_all(b"never seen\n").unwrap();
+    rename(&node, "x.log", "x.log.1");
+    daemon.reopen(&node);
+    daemon.lines(&mut node, 5);
+    fs::write(node.host("x.log.1.gz"), "not what a compressor writes").unwrap();
+    fs::remove_file(node.host("x.log.1")).unwrap();
+    node.start();
+    node.settle(DONE);
+    node.check();
+    assert_eq!(node.gaps.len(), 1, "{:?}", node.gaps);
+    for _ in 0..2 {
+        node.restart();
+        daemon.lines(&mut node, 2);
+        node.settle(DONE);
+    }
+    node.check();
+    assert_eq!(node.gaps.len(), 1, "{:?}", node.gaps);
+}
+
+#[test]
+fn b5_a_copy_that_was_made_before_a_truncation_has_what_was_not_read() {
+    for (stopped, compressed, twice) in [
+        (false, false, false),
+        (true, false, false),
+        (true, true, false),
+        (true, false, true),
+        (true, true, true),
+    ] {
+        let mut node = Node::new(&["x.log"]);
+        let mut daemon = Daemon::new(&node);
+        daemon.lines(&mut node, 5);
+        node.settle(2 * SECOND);
+        if stopped {
+            node.kill();
+        }
+        daemon.lines(&mut node, 5);
+        fs::copy(node.host("x.log"), node.host("x.log.1")).unwrap();
+        daemon.file.set_len(0).unwrap();
+        daemon.lines(&mut node, 20);
+        if twice {
+            rename(&node, "x.log.1", "x.log.2");
+            fs::copy(node.host("x.log"), node.host("x.log.1")).unwrap();
+            daemon.file.set_len(0).unwrap();
+            daemon.lines(&mut node, 3);
+        }
+        if compressed {
+            gzip(&node, "x.log.1", "x.log.1.gz");
+        }
+        if stopped {
+            node.start();
+        }
+        node.settle(DONE);
+        node.check();
+        assert_eq!(node.gaps.len(), 1, "{:?}", node.gaps);
+        node.restart();
+        daemon.lines(&mut node, 3);
+        rename(&node, "x.log", "x.log.0");
+        daemon.reopen(&node);
+        daemon.lines(&mut node, 3);
+        node.settle(DONE);
+        node.check();
+    }
+}
+
+#[test]
+fn b5_truncated_before_it_was_read_is_declared() {
+    let mut node = Node::new(&["x.log"]);
+    let mut daemon = Daemon::new(&node);
+    daemon.file.write_all(&[b"never seen\n".as_slice(); 9].concat()).unwrap();
+    node.look();
+    daemon.file.set_len(0).unwrap();
+    daemon.lines(&mut node, 2);
+    node.settle(DONE);
+    node.check();
+    assert_eq!((node.gaps.len(), node.gaps[0].last_known_size), (1, 99));
+}
+
+#[test]
+fn b5_truncated_to_the_position_is_declared_exactly() {
+    let mut node = Node::new(&["x.log"]);
+    let mut daemon = Daemon::new(&node);
+    daemon.lines(&mut node, 5);
+    node.settle(2 * SECOND);
+    let read = fs::metadata(node.host("x.log")).unwrap().len();
+    daemon.file.write_all(b"begun").unwrap();
+    node.settle(2 * SECOND);
+    daemon.file.set_len(read).unwrap();
+    node.settle(SECOND);
+    daemon.lines(&mut node, 5);
+    node.settle(DONE);
+    node.check();
+    let gap = &node.gaps[0];
+    assert_eq!((gap.start, gap.end_exclusive, node.gaps.len()), (read, Some(read + 5), 1));
+}
+
+#[test]
+fn b16_a_declared_loss_survives_a_kill_until_an_aggregator_has_it() {
+    let mut node = Node::new(&["x.log"]);
+    let mut daemon = Daemon::new(&node);
+    daemon.lines(&mut node, 5);
+    node.settle(2 * SECOND);
+    daemon.file.set_len(0).unwrap();
+    node.deaf = true;
+    node.pass(3 * SECOND);
+    assert!(node.gaps.is_empty());
+    for times in 1..4 {
+        node.restart();
+        node.deaf = false;
+        // Told, and nobody says that it arrived.
+        node.pass(3 * SECOND);
+        assert_eq!(node.gaps.len(), times, "again until it is known to be there");
+    }
+    let gap = node.gaps[0].clone();
+    assert!(node.gaps.iter().all(|again| *again == gap));
+    node.settle(3 * SECOND);
+    node.restart();
+    node.settle(3 * SECOND);
+    assert_eq!(node.gaps.len(), 3, "and not after that");
+}
+
+#[test]
+fn b1_ten_thousand_files_with_one_first_line_come_and_go() {
+    let mut node = Node::in_memory(&["x.log"]);
+    let mut reused = 0;
+    let mut before = 0;
+    for n in 0..10_000 {
+        let mut file = append(&node.host("x.log"));
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
+        reused += usize::from(std::mem::replace(&mut before, inode) == inode);
+        let line = format!("line {n}");
+        node.note(&line);
+        file.write_all(format!("the same first line\n{line}\n").as_bytes()).unwrap();
+        node.round();
+        node.acknowledge_all();
+        fs::remove_file(node.host("x.log")).unwrap();
+        // Closed before the next one is made, which gets its number.
+        for _ in 0..3 {
+            clock::moved::wait(Duration::from_secs(700));
+            node.round();
+            node.acknowledge_all();
+        }
+    }
+    node.settle(DONE);
+    assert_eq!(node.missing().len(), 0);
+    assert_eq!(node.documents_of("the same first line"), 10_000);
+    assert_eq!(node.twice(), ["the same first line"]);
+    assert!(node.gaps.is_empty());
+    println!("inode reused {reused} of 9999 times");
+    assert!(reused > 5000 || node.directory.path().starts_with("/dev/shm"), "it must bite");
+    node.settle(Duration::from_secs(700));
+    let files: usize = node.tailer().sources.values().map(|source| source.files.len()).sum();
+    assert_eq!(files, 0, "what is gone is forgotten");
+}
+
+#[test]
+fn b1_every_evidence_survives_restarts_reboots_and_a_reused_inode() {
+    for best in [Evidence::Handle, Evidence::Birth, Evidence::Inode] {
+        forced::best(best);
+        let mut node = Node::new(&["x.log"]);
+        let mut daemon = Daemon::new(&node);
+        daemon.lines(&mut node, 5);
+        node.settle(2 * SECOND);
+        daemon.lines(&mut node, 5);
+        node.pass(SECOND);
+        if best != Evidence::Inode {
+            forced::reboot();
+        }
+        node.restart();
+        daemon.lines(&mut node, 5);
+        node.settle(2 * SECOND);
+        node.check();
+        assert!(node.gaps.is_empty());
+        // Deleted, read to its end, and its number is another file's with the same beginning.
+        fs::remove_file(node.host("x.log")).unwrap();
+        node.settle(700 * SECOND);
+        daemon.reopen(&node);
+        let again = fs::read_to_string(node.host("x.log")).unwrap();
+        assert!(again.is_empty());
+        daemon.lines(&mut node, 2);
+        node.settle(DONE);
+        node.check();
+        node.restart();
+        daemon.lines(&mut node, 40);
+        node.settle(DONE);
+        node.check();
+        assert!(node.gaps.is_empty(), "{best:?} {:?}", node.gaps);
+    }
 }

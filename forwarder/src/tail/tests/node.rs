@@ -29,6 +29,7 @@ type Configure = dyn Fn(&Path, &mut Config);
 /// See the module.
 pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
+    state: tempfile::TempDir,
     files: Vec<Input>,
     /// What a test changes of the configuration, from the next start on.
     pub(super) configure: Box<Configure>,
@@ -39,6 +40,8 @@ pub(super) struct Node {
     /// Sent and not acknowledged.
     pub(super) unacknowledged: BTreeMap<u64, wire::Batch>,
     pub(super) gaps: Vec<wire::Gap>,
+    /// Losses that the aggregator has and that nobody knows it has.
+    pub(super) untold: Vec<u64>,
     pub(super) rounds: u64,
     /// The session takes nothing.
     pub(super) deaf: bool,
@@ -53,6 +56,18 @@ pub(super) struct Node {
 impl Node {
     /// A node with a container's log directory; `files` are host files beneath its directory.
     pub(super) fn new(files: &[&str]) -> Self {
+        Self::keeping(files, tempfile::tempdir().unwrap())
+    }
+
+    /// Its checkpoint is on no disk: what is tested is not how fast one is.
+    pub(super) fn in_memory(files: &[&str]) -> Self {
+        Self::keeping(
+            files,
+            tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap(),
+        )
+    }
+
+    fn keeping(files: &[&str], state: tempfile::TempDir) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let container = directory.path().join("pods").join(POD).join("web");
         fs::create_dir_all(container).unwrap();
@@ -64,6 +79,7 @@ impl Node {
         let files = files.iter().map(pattern).collect();
         let mut node = Self {
             directory,
+            state,
             files,
             configure: Box::new(|_, _| {}),
             running: None,
@@ -71,6 +87,7 @@ impl Node {
             metrics: Metrics::default(),
             unacknowledged: BTreeMap::new(),
             gaps: Vec::new(),
+            untold: Vec::new(),
             deaf: false,
             sizes: BTreeMap::new(),
             rounds: 0,
@@ -90,10 +107,9 @@ impl Node {
     }
 
     pub(super) fn start(&mut self) {
-        let directory = self.directory.path();
         let binding = Binding { cluster: "test".into(), node: "n".into() };
         let (checkpoint, loaded) =
-            Checkpoint::open(&directory.join("state/checkpoint"), binding).unwrap();
+            Checkpoint::open(&self.state.path().join("checkpoint"), binding).unwrap();
         assert!(loaded.damage.is_empty());
         let (end, session) = channel::pair().unwrap();
         let config = self.config();
@@ -109,7 +125,7 @@ impl Node {
         let mut config = Config {
             cluster: "test".into(),
             node: "n".into(),
-            data_dir: directory.join("state"),
+            data_dir: self.state.path().to_path_buf(),
             aggregator: Target::plain("127.0.0.1:1".into()),
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
@@ -130,6 +146,7 @@ impl Node {
     pub(super) fn kill(&mut self) {
         self.running = None;
         self.unacknowledged.clear();
+        self.untold.clear();
     }
 
     pub(super) fn restart(&mut self) {
@@ -148,7 +165,10 @@ impl Node {
         {
             match outbound {
                 Outbound::Batch(batch) => sent.push(batch),
-                Outbound::Gap(gap) => self.gaps.push(gap),
+                Outbound::Gap(number, gap) => {
+                    self.gaps.push(gap);
+                    self.untold.push(number);
+                }
                 Outbound::Status(status) => {
                     let sizes = status.files.into_iter().map(|file| (file.file_id, file.size));
                     self.sizes.extend(sizes);
@@ -172,6 +192,10 @@ impl Node {
     pub(super) fn acknowledge_all(&mut self) {
         let numbers: Vec<u64> = self.unacknowledged.keys().copied().collect();
         self.acknowledge(&numbers);
+        let told = std::mem::take(&mut self.untold);
+        if !told.is_empty() {
+            self.running.as_mut().unwrap().1.told.try_send(told).unwrap();
+        }
     }
 
     /// Time goes by as the tailer sleeps; nothing is acknowledged.
@@ -250,6 +274,12 @@ impl Node {
         drop(tailer.discovery.changes());
     }
 
+    /// Looks for host files, and reads nothing.
+    pub(super) fn look(&mut self) {
+        let (tailer, _) = self.running.as_mut().unwrap();
+        tailer.look_at_host_files(clock::now());
+    }
+
     pub(super) fn tailer(&self) -> &Tailer {
         &self.running.as_ref().unwrap().0
     }
@@ -321,6 +351,11 @@ impl Writer {
     /// The fifth.
     pub(super) fn reopen(&mut self) {
         self.file = append(&self.live());
+    }
+
+    /// Writes to another file from here on.
+    pub(super) fn swap(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
     }
 
     pub(super) fn rotate(&mut self) -> PathBuf {

@@ -1,0 +1,408 @@
+//! What stands at a host path is matched with the files that the source already has, and so is what rotation made of them.
+//!
+//! A file is known by its identity, else by its content before the acknowledged offset: that holds over compression and
+//! over `copytruncate`'s copies. A rotated file that nobody knows and that is newer than the newest known one was written
+//! while nobody looked, and is read. What was there before the first look is not: tailing begins with the live file.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirEntryExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use naru_proto::ids::FileId;
+
+use super::adopt::{Owners, date, gzip_size, is_damage, physical};
+use super::file::{Content, GzipReader, TailedFile};
+use super::source::{Place, SourceTail};
+use crate::chance;
+use crate::discover::pods::Order;
+use crate::discover::rotated::{Stamp, rotated};
+use crate::identity::{self, Identity, Stat};
+
+/// Which files are another source's.
+pub(super) struct Others {
+    /// By what they keep over a reboot.
+    pub(super) owners: Owners,
+    /// Paths that are sources of their own.
+    pub(super) paths: HashSet<PathBuf>,
+}
+
+/// What was found of a file that was truncated.
+#[derive(Default)]
+pub(super) struct Copied {
+    /// Where its copy ends; None without one.
+    pub(super) end: Option<u64>,
+    /// Newer copies, inserted after it.
+    pub(super) files: usize,
+    /// Of those, the ones that cannot be read.
+    pub(super) damaged: Vec<FileId>,
+}
+
+/// A rotated file of a host path.
+struct Sibling {
+    name: String,
+    stamp: Stamp,
+    content: Content,
+    stat: Stat,
+    /// Uncompressed; of a compressed file modulo 2³².
+    size: u64,
+    /// It is compressed and cannot be read.
+    damaged: bool,
+    /// Its name is a source of its own: what this one does not know by its identity is read there.
+    foreign: bool,
+}
+
+impl Sibling {
+    /// Which of two was written earlier: by their names where those say it, else by their last writes.
+    fn age(&self, other: &Self) -> Ordering {
+        let by_time = || self.stat.modified_ns.cmp(&other.stat.modified_ns);
+        self.stamp.age(&other.stamp).unwrap_or_else(by_time)
+    }
+
+    /// Written to after all that was known of a file.
+    fn is_later_than(&self, file: &TailedFile) -> bool {
+        let births = file.identity.map(|known| (known.birth_ns, self.stat.identity.birth_ns));
+        match births {
+            Some((known @ 1.., found @ 1..)) if !self.is_gzip() => found > known,
+            _ => self.stat.modified_ns > file.modified_ns,
+        }
+    }
+
+    fn is_gzip(&self) -> bool {
+        matches!(self.content, Content::Gzip(..))
+    }
+
+    /// Holds what was read of a file, and no less than it had.
+    fn continues(&self, file: &TailedFile) -> bool {
+        let enough = match self.is_gzip() {
+            true => self.size >= u64::from(file.size as u32) || file.size > u64::from(u32::MAX),
+            false => self.size >= file.size,
+        };
+        enough && self.begins_like(file)
+    }
+
+    /// Holds what was read of a file.
+    fn begins_like(&self, file: &TailedFile) -> bool {
+        let compared = file.read > 0 || file.head.length > 0;
+        let in_time = file.read > 0 || self.stat.modified_ns >= file.modified_ns;
+        !self.damaged
+            && !self.foreign
+            && compared
+            && in_time
+            && file.holds_what_was_read(&self.content)
+    }
+}
+
+impl SourceTail {
+    /// Matches the files of a host path with what stands there now. The error is that of the path itself; the ids are
+    /// those of compressed files that cannot be read.
+    pub(super) fn adopt_host(
+        &mut self,
+        now: Instant,
+        others: &Others,
+        own: usize,
+    ) -> (io::Result<()>, Vec<FileId>) {
+        let Place::Host { path, skip_binary } = &self.place else { return (Ok(()), Vec::new()) };
+        let (path, skip_binary) = (PathBuf::from(path), *skip_binary);
+        self.find_deleted(&path);
+        for file in &mut self.files {
+            if let Content::Plain(handle) = &file.content {
+                file.gone = identity::stat(handle).is_ok_and(|stat| stat.unlinked);
+            }
+        }
+        let live = match open_live(&path) {
+            Ok(live) => live,
+            Err(error) => return (Err(error), Vec::new()),
+        };
+        let known = live.as_ref().and_then(|(handle, stat)| self.known(handle, stat));
+        if let (Some(index), Some((handle, stat))) = (known, &live) {
+            self.reopen_live(index, handle, stat);
+        }
+        let lost = |file: &TailedFile| !file.is_open() && !file.passed;
+        let mut damaged = Vec::new();
+        if !self.files.is_empty() && (known.is_none() || self.files.iter().any(lost)) {
+            let live = live.as_ref().map(|(_, stat)| stat.identity);
+            let mut siblings = siblings(&path, others, own, live);
+            self.find_renamed(&mut siblings, now);
+            if known.is_none() {
+                damaged = self.add_unknown(siblings, now);
+            }
+            for file in self.files.iter_mut().filter(|file| lost(file)) {
+                file.gone = true;
+                file.missing_since = Some(file.missing_since.unwrap_or(now));
+            }
+        }
+        let added = match live {
+            Some((handle, stat)) if known.is_none() => {
+                self.add_live(&path, handle, &stat, others, own, skip_binary, now)
+            }
+            _ => Ok(()),
+        };
+        (added, damaged)
+    }
+
+    /// The file that is open under a path now.
+    fn known(&self, handle: &File, stat: &Stat) -> Option<usize> {
+        self.files.iter().rposition(|file| {
+            file.identity.is_some_and(|known| {
+                known.is_surely(&stat.identity)
+                    || (known.is_same(&stat.identity)
+                        && (file.is_open() || self.is_as_read(file, handle)))
+            })
+        })
+    }
+
+    /// Nothing but an inode number says that it is the file: it must hold what was read, or have been emptied.
+    fn is_as_read(&self, file: &TailedFile, handle: &File) -> bool {
+        let Ok(handle) = handle.try_clone() else { return false };
+        !file.passed || file.holds_what_was_read(&Content::Plain(handle))
+    }
+
+    fn reopen_live(&mut self, index: usize, handle: &File, stat: &Stat) {
+        let Some(file) = self.files.get_mut(index) else { return };
+        file.identity = Some(stat.identity);
+        file.modified_ns = stat.modified_ns;
+        if !file.is_open()
+            && (!file.passed || stat.size != file.read)
+            && let Ok(handle) = handle.try_clone()
+        {
+            file.content = Content::Plain(handle);
+            (file.passed, file.gone, file.missing_since) = (false, false, None);
+        }
+        file.seen_size(stat.size);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what is known of one file")]
+    fn add_live(
+        &mut self,
+        path: &Path,
+        handle: File,
+        stat: &Stat,
+        others: &Others,
+        own: usize,
+        skip_binary: bool,
+        now: Instant,
+    ) -> io::Result<()> {
+        if others.owners.get(&physical(stat.identity)).is_some_and(|owner| *owner != own) {
+            return Ok(());
+        }
+        if skip_binary && self.files.is_empty() && looks_binary(&handle)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a binary file"));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut file = TailedFile::new(name, Order::Live, now);
+        date(&mut file, stat, now);
+        file.identity = Some(stat.identity);
+        file.content = Content::Plain(handle);
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// After a restart: finds files that were renamed, copied or compressed meanwhile, and takes them from the siblings.
+    fn find_renamed(&mut self, siblings: &mut [Sibling], now: Instant) {
+        for by_content in [false, true] {
+            for file in self.files.iter_mut().filter(|file| !file.is_open() && !file.passed) {
+                let is_it = |sibling: &Sibling| match by_content {
+                    false => file.identity.is_some_and(|known| {
+                        known.is_surely(&sibling.stat.identity)
+                            || (known.is_same(&sibling.stat.identity) && sibling.continues(file))
+                    }),
+                    true => sibling.continues(file),
+                };
+                let Some(found) = siblings.iter().position(is_it) else { continue };
+                if let Some(sibling) = siblings.get_mut(found) {
+                    let content = std::mem::replace(&mut sibling.content, Content::Closed);
+                    take(file, sibling, content, now);
+                }
+            }
+        }
+    }
+
+    /// Adds the rotated files that nobody knows and that are newer than the newest known one, in their order. Gives the
+    /// ids of those that cannot be read.
+    fn add_unknown(&mut self, siblings: Vec<Sibling>, now: Instant) -> Vec<FileId> {
+        let Some(newest) = self.files.last() else { return Vec::new() };
+        let is_known = |sibling: &Sibling| {
+            self.files.iter().any(|file| {
+                let known = [file.identity, file.gzip_identity];
+                known.into_iter().flatten().any(|known| known.is_same(&sibling.stat.identity))
+            })
+        };
+        let is_newest = |sibling: &&Sibling| {
+            let known = [newest.identity, newest.gzip_identity];
+            known.into_iter().flatten().any(|known| known.is_same(&sibling.stat.identity))
+        };
+        // A file that was read to its end, and compressed since: it is not open, and known by what it holds.
+        let place = siblings.iter().find(is_newest).or_else(|| {
+            siblings.iter().find(|s| !is_known(s) && newest.passed && s.continues(newest))
+        });
+        let is_newer: Vec<bool> = siblings
+            .iter()
+            .map(|sibling| {
+                !is_known(sibling)
+                    && !sibling.foreign
+                    && match place {
+                        Some(place) => sibling.age(place) == Ordering::Greater,
+                        None => sibling.is_later_than(newest),
+                    }
+            })
+            .collect();
+        let unknown = siblings.into_iter().zip(is_newer).filter(|(_, newer)| *newer);
+        self.insert_unknown(self.files.len(), unknown.map(|(sibling, _)| sibling).collect(), now)
+    }
+
+    /// Inserts rotated files that were never read, oldest first. Gives the ids of those that cannot be.
+    fn insert_unknown(
+        &mut self,
+        at: usize,
+        mut siblings: Vec<Sibling>,
+        now: Instant,
+    ) -> Vec<FileId> {
+        siblings.sort_by(Sibling::age);
+        let mut damaged = Vec::new();
+        for (nth, mut sibling) in siblings.into_iter().enumerate() {
+            let mut file = TailedFile::new(sibling.name.clone(), Order::Live, now);
+            let content = std::mem::replace(&mut sibling.content, Content::Closed);
+            take(&mut file, &sibling, content, now);
+            if sibling.damaged {
+                let id = FileId(chance::bytes());
+                (file.id, file.passed, file.given_up) = (Some(id), true, true);
+                (file.content, file.size) = (Content::Closed, 0);
+                damaged.push(id);
+            }
+            self.files.insert(at + nth, file);
+        }
+        damaged
+    }
+
+    /// A file was truncated: whether a copy was made of it before, which has what was not read. Takes the copy, and the
+    /// copies that are newer.
+    pub(super) fn take_copy(
+        &mut self,
+        at: usize,
+        others: &Others,
+        own: usize,
+        now: Instant,
+    ) -> Copied {
+        let Place::Host { path, .. } = &self.place else { return Copied::default() };
+        let path = PathBuf::from(path);
+        let Some(file) = self.files.get_mut(at) else { return Copied::default() };
+        let mut siblings = siblings(&path, others, own, None);
+        let never_read = |file: &TailedFile, sibling: &Sibling| {
+            file.read == 0
+                && file.head.length == 0
+                && sibling.size >= file.size
+                && sibling.stat.identity.birth_ns >= file.modified_ns
+                && !(sibling.is_gzip() || sibling.foreign)
+        };
+        let found = siblings.iter().position(|s| s.begins_like(file) || never_read(file, s));
+        let Some(found) = found else { return Copied::default() };
+        let mut copy = siblings.swap_remove(found);
+        siblings.retain(|s| !s.foreign && s.age(&copy) == Ordering::Greater);
+        let content = std::mem::replace(&mut copy.content, Content::Closed);
+        take(file, &copy, content, now);
+        let end = Some(copy.size.max(file.read));
+        let files = siblings.len();
+        Copied { end, files, damaged: self.insert_unknown(at + 1, siblings, now) }
+    }
+
+    /// Marks the files that were read to their end, closed, and have no name left.
+    fn find_deleted(&mut self, path: &Path) {
+        let done = |file: &TailedFile| file.passed && !file.is_open() && !file.gone;
+        if !self.files.iter().any(done) {
+            return;
+        }
+        let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return };
+        let mut inodes = HashSet::new();
+        for entry in entries {
+            // What cannot be looked at is not absent.
+            let Ok(entry) = entry else { return };
+            inodes.insert(entry.ino());
+        }
+        for file in self.files.iter_mut().filter(|file| done(file)) {
+            let known = [file.identity, file.gzip_identity];
+            file.gone = !known.into_iter().flatten().any(|known| inodes.contains(&known.inode));
+        }
+    }
+}
+
+/// None between rename and create, and after a deletion.
+fn open_live(path: &Path) -> io::Result<Option<(File, Stat)>> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    match identity::open_beneath(directory, Path::new(name)) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file takes over what a sibling holds.
+fn take(file: &mut TailedFile, sibling: &Sibling, content: Content, now: Instant) {
+    let known = (file.size, file.read);
+    date(file, &sibling.stat, now);
+    file.size = known.0.max(match sibling.is_gzip() || matches!(content, Content::Gzip(..)) {
+        // There is something to look for.
+        true => known.1 + 1,
+        false => sibling.size,
+    });
+    match &content {
+        Content::Gzip(..) => file.gzip_identity = Some(sibling.stat.identity),
+        Content::Plain(_) | Content::Closed => file.identity = Some(sibling.stat.identity),
+    }
+    file.name.clone_from(&sibling.name);
+    (file.gone, file.missing_since) = (false, None);
+    file.content = content;
+}
+
+/// The rotated files of a path that are no other source's, oldest first. What cannot be looked at is looked at again.
+fn siblings(path: &Path, others: &Others, own: usize, live: Option<Identity>) -> Vec<Sibling> {
+    let (Some(directory), Some(live_name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    let live_name = live_name.to_string_lossy();
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(parts) = rotated(&live_name, &name) else { continue };
+        let foreign = others.paths.contains(&directory.join(&name));
+        let Ok((file, stat)) = identity::open_beneath(directory, Path::new(&name)) else {
+            continue;
+        };
+        let owner = others.owners.get(&physical(stat.identity));
+        if owner.is_some_and(|owner| *owner != own)
+            || live.is_some_and(|live| live.is_same(&stat.identity))
+        {
+            continue;
+        }
+        let (mut size, mut damaged) = (stat.size, false);
+        let content = if parts.gzip {
+            size = gzip_size(&file).map_or(0, u64::from);
+            damaged = GzipReader::head(&file, 1).is_err_and(|error| is_damage(&error));
+            Content::Gzip(file, None)
+        } else {
+            Content::Plain(file)
+        };
+        found.push(Sibling { name, stamp: parts.stamp, content, stat, size, damaged, foreign });
+    }
+    found.sort_by(Sibling::age);
+    drop_twins(&mut found);
+    found
+}
+
+/// A plain file and its compressed twin are one: while one is made of the other both are there.
+fn drop_twins(siblings: &mut Vec<Sibling>) {
+    let plain: HashSet<String> =
+        siblings.iter().filter(|s| !s.is_gzip()).map(|s| s.name.clone()).collect();
+    let is_twin = |s: &Sibling| s.name.strip_suffix(".gz").is_some_and(|name| plain.contains(name));
+    siblings.retain(|sibling| !(sibling.is_gzip() && is_twin(sibling)));
+}
+
+fn looks_binary(file: &File) -> io::Result<bool> {
+    let mut head = [0; 512];
+    let filled = file.read_at(&mut head, 0)?;
+    Ok(head.get(..filled).is_some_and(|head| memchr::memchr(0, head).is_some()))
+}
