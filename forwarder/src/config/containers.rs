@@ -13,12 +13,16 @@ use crate::discover::exclude::Exclusions;
 
 /// A log directory of Kubernetes.
 pub(super) const PODS_PATH: &str = "/var/log/pods";
+/// Where docker keeps what it knows of containers, their logs among it.
+const DOCKER_PATH: &str = "/var/lib/docker/containers";
 
 /// Which container logs are read.
 #[derive(Debug, Clone)]
 pub struct Containers {
     /// The kubelet's log directory.
     pub path: PathBuf,
+    /// docker's directory of containers, which the kubelet's may have links to; None: no link is followed.
+    pub docker: Option<PathBuf>,
     /// Which of them are not read.
     pub exclude: Exclusions,
 }
@@ -27,7 +31,11 @@ impl Containers {
     /// Those in a directory, everything else as it is by default.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), exclude: Exclusions::default() }
+        Self {
+            path: path.to_path_buf(),
+            docker: Some(DOCKER_PATH.into()),
+            exclude: Exclusions::default(),
+        }
     }
 
     /// Whether a container's logs are not read.
@@ -42,6 +50,9 @@ impl Containers {
 pub(super) struct RawContainers {
     /// The kubelet's log directory; `""` turns container logs off. Default: /var/log/pods.
     path: Option<Spanned<String>>,
+    /// docker's directory of containers: links to the logs in it are followed, and no others; `""` follows none. Default:
+    /// /var/lib/docker/containers.
+    docker: Option<Spanned<String>>,
     /// Containers whose logs are not read.
     exclude: Option<Vec<Spanned<RawExclude>>>,
     /// Whether Naru's own logs are not read: the pods `naru-forwarder-*` and `naru-aggregator-*`, in the namespace that
@@ -56,14 +67,22 @@ impl RawContainers {
         if self.exclude_own.unwrap_or(true) {
             rules.extend(exclude::own(environment));
         }
-        let path = match &self.path {
-            Some(path) if path.value.is_empty() => return Ok(None),
-            Some(path) if !path.value.starts_with('/') => {
-                return Err(Wrong::new("path", path, format!("{} is not absolute", path.value)));
-            }
-            Some(path) => Path::new(&path.value),
-            None => Path::new(PODS_PATH),
-        };
-        Ok(Some(Containers { exclude: Exclusions::new(rules), ..Containers::at(path) }))
+        let docker = directory("docker", self.docker.as_ref(), DOCKER_PATH)?;
+        let Some(path) = directory("path", self.path.as_ref(), PODS_PATH)? else { return Ok(None) };
+        Ok(Some(Containers { path, docker, exclude: Exclusions::new(rules) }))
+    }
+}
+
+/// An absolute path, or None where it is empty.
+fn directory(
+    key: &'static str,
+    found: Option<&Spanned<String>>,
+    default: &str,
+) -> Result<Option<PathBuf>, Wrong> {
+    match found {
+        None => Ok(Some(default.into())),
+        Some(path) if path.value.is_empty() => Ok(None),
+        Some(path) if path.value.starts_with('/') => Ok(Some(PathBuf::from(&path.value))),
+        Some(path) => Err(Wrong::new(key, path, format!("{} is not absolute", path.value))),
     }
 }

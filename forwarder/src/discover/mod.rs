@@ -3,6 +3,7 @@
 //! It says where something happened; what it means for a file is the tailer's business. Without inotify, or when its
 //! queue overflows, everything is looked at again. An error while looking is never taken for absence.
 
+pub mod docker;
 pub mod exclude;
 pub mod host;
 pub mod pods;
@@ -29,6 +30,8 @@ pub enum Directory {
     Pod(String),
     /// A container's.
     Container(ContainerDirectory),
+    /// That of a docker container, which a link in a container's directory leads to.
+    Docker(String),
     /// One that host files are in.
     Host(PathBuf),
 }
@@ -54,6 +57,8 @@ pub struct ContainerDirectory {
 pub struct Changes {
     /// Entries came, went or were renamed.
     pub containers: HashSet<ContainerDirectory>,
+    /// The same in directories of docker containers.
+    pub docker: HashSet<String>,
     /// The same in directories of host files.
     pub host: bool,
     /// Files that were written to.
@@ -64,13 +69,17 @@ impl Changes {
     /// Whether nothing happened.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.containers.is_empty() && !self.host && self.written.is_empty()
+        self.containers.is_empty()
+            && self.docker.is_empty()
+            && !self.host
+            && self.written.is_empty()
     }
 }
 
 /// Finds directories and what happens in them.
 pub struct Discovery {
     pods_root: Option<PathBuf>,
+    docker_root: Option<PathBuf>,
     host_directories: HashSet<PathBuf>,
     watcher: Option<Watcher>,
     watched: HashMap<i32, Directory>,
@@ -92,12 +101,27 @@ impl Discovery {
             .ok();
         Self {
             pods_root,
+            docker_root: None,
             host_directories: HashSet::new(),
             watcher,
             watched: HashMap::new(),
             unwatched: false,
             known: HashMap::new(),
             changes: Changes::default(),
+        }
+    }
+
+    /// Where the directories of docker containers are.
+    #[must_use]
+    pub fn with_docker(self, docker_root: Option<PathBuf>) -> Self {
+        Self { docker_root, ..self }
+    }
+
+    /// Adds the directory of a docker container.
+    pub fn watch_docker(&mut self, container: &str) {
+        let directory = Directory::Docker(container.to_owned());
+        if !self.known.contains_key(&directory) {
+            self.look(directory);
         }
     }
 
@@ -125,7 +149,7 @@ impl Discovery {
     pub fn containers(&self) -> impl Iterator<Item = &ContainerDirectory> {
         self.known.keys().filter_map(|directory| match directory {
             Directory::Container(of) => Some(of),
-            Directory::Root | Directory::Pod(_) | Directory::Host(_) => None,
+            Directory::Root | Directory::Pod(_) | Directory::Docker(_) | Directory::Host(_) => None,
         })
     }
 
@@ -157,6 +181,9 @@ impl Discovery {
             Directory::Root => root.to_path_buf(),
             Directory::Pod(pod) => root.join(pod),
             Directory::Container(of) => root.join(&of.pod).join(&of.container),
+            Directory::Docker(container) => {
+                self.docker_root.as_deref().unwrap_or(Path::new("/")).join(container)
+            }
             Directory::Host(path) => path.clone(),
         }
     }
@@ -199,6 +226,10 @@ impl Discovery {
                 self.changes.containers.insert(of.clone());
                 true
             }
+            Directory::Docker(container) => {
+                self.changes.docker.insert(container.clone());
+                true
+            }
             Directory::Host(_) => {
                 self.changes.host = true;
                 true
@@ -231,7 +262,9 @@ impl Discovery {
         let flags = follow
             | match directory {
                 Directory::Root | Directory::Pod(_) => watch::ENTRIES,
-                Directory::Container(_) | Directory::Host(_) => watch::ENTRIES | WatchFlags::MODIFY,
+                Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) => {
+                    watch::ENTRIES | WatchFlags::MODIFY
+                }
             };
         match watcher.add(path, flags) {
             Ok(watch) => {
@@ -258,6 +291,9 @@ impl Discovery {
         match directory {
             Directory::Container(of) => {
                 self.changes.containers.insert(of.clone());
+            }
+            Directory::Docker(container) => {
+                self.changes.docker.insert(container.clone());
             }
             Directory::Host(_) => self.changes.host = true,
             Directory::Root | Directory::Pod(_) => {
@@ -312,7 +348,7 @@ fn child(directory: &Directory, name: &str) -> Option<Directory> {
             pod: pod.clone(),
             container: name.to_owned(),
         })),
-        Directory::Container(_) | Directory::Host(_) => None,
+        Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) => None,
     }
 }
 

@@ -62,6 +62,8 @@ pub struct LogFile {
     pub order: Order,
     /// Compressed by the kubelet.
     pub gzip: bool,
+    /// A link, as far as the directory says.
+    pub link: bool,
 }
 
 /// The order in which a source's files were written.
@@ -88,7 +90,7 @@ pub fn log_file(name: &str) -> Option<(u32, LogFile)> {
         rotation if rotation.ends_with(".tmp") => return None,
         rotation => Order::Rotated(rotation.strip_prefix('.')?.to_owned()),
     };
-    Some((number, LogFile { name: name.to_owned(), order, gzip }))
+    Some((number, LogFile { name: name.to_owned(), order, gzip, link: false }))
 }
 
 /// The log files of a container, by run, each in the order they were written; a plain file precedes its `.gz`.
@@ -106,8 +108,10 @@ pub fn list(
         Err(error) => return Err(error),
     };
     for entry in entries {
-        let name = entry?.file_name();
-        if let Some((restart, file)) = name.to_str().and_then(log_file) {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some((restart, mut file)) = name.to_str().and_then(log_file) {
+            file.link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
             runs.entry(restart).or_default().push(file);
         }
     }

@@ -60,12 +60,15 @@ struct Look<'a> {
 }
 
 impl SourceTail {
-    /// Matches the files of a container with what its directory holds now.
+    /// Matches the files of a container with what its directory beneath a root holds now.
     pub(super) fn adopt(&mut self, root: &Path, entries: Vec<LogFile>, now: Instant) -> Adopted {
         let Place::Container { directory, .. } = &self.place else { return Adopted::default() };
         let mut look = Look {
             root,
-            relative: Path::new(&directory.pod).join(&directory.container),
+            relative: match &self.docker {
+                Some(container) => PathBuf::from(container),
+                None => Path::new(&directory.pod).join(&directory.container),
+            },
             now,
             seen: BTreeSet::new(),
             incomplete: false,

@@ -100,7 +100,7 @@ impl Tailer {
 
 fn wire_gap(source: &SourceTail, gap: &DeclaredGap) -> wire::Gap {
     wire::Gap {
-        source: Some(source.wire.clone()),
+        source: Some(source.origin.source.clone()),
         file_id: gap.file.map(|id| id.0.to_vec().into()).unwrap_or_default(),
         start: gap.start,
         end_exclusive: gap.end_exclusive,

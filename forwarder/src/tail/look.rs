@@ -42,6 +42,9 @@ impl Tailer {
         for directory in &changes.containers {
             self.look_into(directory, now);
         }
+        for container in &changes.docker {
+            self.look_into_docker(container, now);
+        }
         if changes.host {
             self.look_at_host_files(now);
         }
@@ -54,6 +57,11 @@ impl Tailer {
                     self.heat_writer(source.map(|source| source.writer));
                     if self.was_closed(&directory, &name) {
                         self.look_into(&directory, now);
+                    }
+                }
+                Directory::Docker(container) => {
+                    if let Some(index) = self.docker.get(&container).copied() {
+                        self.heat(index);
                     }
                 }
                 Directory::Host(directory) => {
@@ -137,9 +145,20 @@ impl Tailer {
             };
             let place = Place::Container { directory: directory.clone(), restart };
             let index = self.index_of(source, place);
+            let linked = self.docker_link(directory, &entries);
             let Some(source) = self.sources.get_mut(&index) else { continue };
-            let adopted = source.adopt(&root, entries, now);
-            self.note(index, adopted);
+            let adopted = match linked.or_else(|| source.docker.clone()) {
+                Some(container) => self.adopt_docker(index, &container, now),
+                None => Ok(source.adopt(&root, entries, now)),
+            };
+            match adopted {
+                Ok(adopted) => self.note(index, adopted),
+                Err(error) => {
+                    let directory = root.join(&directory.pod).join(&directory.container);
+                    self.report(directory.join(format!("{restart}.log")), &error);
+                    self.look_again(index);
+                }
+            }
             self.heat(index);
             self.attention.insert(index);
         }

@@ -4,6 +4,7 @@
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 
 mod adopt;
+mod docker;
 mod exclusion;
 mod file;
 mod flight;
@@ -92,6 +93,8 @@ pub struct Tailer {
     sources: HashMap<usize, SourceTail>,
     by_writer: HashMap<Writer, usize>,
     next_index: usize,
+    /// Whose files lie in the directory of a docker container.
+    docker: HashMap<String, usize>,
     /// Sources with bytes to read, in turn.
     hot: VecDeque<usize>,
     /// Sources that time alone may change.
@@ -129,6 +132,9 @@ impl Tailer {
         let mut tailer = Self {
             discovery: Discovery::new(
                 config.containers.as_ref().map(|containers| containers.path.clone()),
+            )
+            .with_docker(
+                config.containers.as_ref().and_then(|containers| containers.docker.clone()),
             ),
             config,
             checkpoint,
@@ -139,6 +145,7 @@ impl Tailer {
             sources: HashMap::new(),
             by_writer: HashMap::new(),
             next_index: 0,
+            docker: HashMap::new(),
             hot: VecDeque::new(),
             attention: HashSet::new(),
             outgoing: Outgoing::new(metrics),

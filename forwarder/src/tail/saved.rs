@@ -10,6 +10,7 @@ use super::source::{FilePoint, Place, Point, SourceTail};
 use crate::checkpoint::{FileState, Guard, SourceState, TimeStep};
 use crate::cut::Cutter;
 use crate::discover::ContainerDirectory;
+use crate::discover::docker;
 use crate::discover::pods::{self, Order};
 use crate::identity::Identity;
 use crate::identity::handle::Handle;
@@ -65,6 +66,10 @@ impl SourceTail {
     pub(super) fn restored(state: &SourceState, now: Instant) -> Self {
         let place = place_of(&state.source);
         let mut source = Self::new(state.source.clone(), place);
+        let docker = |file: &FileState| Some(docker::log_file(file.name.to_str()?)?.0.to_owned());
+        if let Some(container) = state.files.iter().rev().find_map(docker) {
+            source.is_of_docker(&container);
+        }
         source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
         source.resuming = Some(now);
         source.cuts.clone_from(&state.cuts);
@@ -114,7 +119,9 @@ impl SourceTail {
 
 fn restored_file(state: &FileState, now: Instant) -> TailedFile {
     let name = state.name.to_string_lossy().into_owned();
-    let order = pods::log_file(&name).map_or(Order::Live, |(_, file)| file.order);
+    let order = pods::log_file(&name).map(|(_, file)| file.order);
+    let order = order.or_else(|| docker::log_file(&name).map(|(_, file)| file.order));
+    let order = order.unwrap_or(Order::Live);
     let mut file = TailedFile::new(name, order, now);
     file.id = Some(state.id);
     file.salt = state.salt;

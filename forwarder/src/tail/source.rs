@@ -32,6 +32,14 @@ pub(super) enum Place {
     Host { path: String, skip_binary: bool },
 }
 
+/// What every frame of a source says of where it is from.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) source: wire::Source,
+    /// The container runtime's; empty where it is not known.
+    pub(super) container_id: String,
+}
+
 /// A point that a restart may go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Point {
@@ -60,7 +68,9 @@ pub(super) struct FilePoint {
 /// A source being tailed.
 pub(super) struct SourceTail {
     pub(super) source: Source,
-    pub(super) wire: wire::Source,
+    pub(super) origin: Origin,
+    /// The docker container in whose directory its files are.
+    pub(super) docker: Option<String>,
     pub(super) place: Place,
     pub(super) format: naru_proto::frame::Format,
     pub(super) cutter: Cutter,
@@ -93,7 +103,8 @@ impl SourceTail {
     pub(super) fn new(source: Source, place: Place) -> Self {
         let format = format_of(&source);
         Self {
-            wire: source.clone().into(),
+            origin: Origin { source: source.clone().into(), container_id: String::new() },
+            docker: None,
             source,
             place,
             format: format.into(),
@@ -118,6 +129,14 @@ impl SourceTail {
 
     pub(super) fn is_host(&self) -> bool {
         matches!(self.place, Place::Host { .. })
+    }
+
+    /// Where the kubelet keeps its logs, or links to them.
+    pub(super) fn directory(&self) -> Option<&ContainerDirectory> {
+        match &self.place {
+            Place::Container { directory, .. } => Some(directory),
+            Place::Host { .. } => None,
+        }
     }
 
     /// The file to read next.

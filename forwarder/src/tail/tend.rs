@@ -222,7 +222,7 @@ impl Tailer {
                     continue;
                 }
                 files.push(wire::FileStatus {
-                    source: Some(source.wire.clone()),
+                    source: Some(source.origin.source.clone()),
                     file_id: id.0.to_vec().into(),
                     size: file.size,
                     read: file.read,

@@ -146,14 +146,14 @@ impl Tailer {
         step_ns: Option<i64>,
     ) -> usize {
         let Some(source) = self.sources.get_mut(&index) else { return 0 };
-        let SourceTail { cutter, cuts, files, wire, format, .. } = source;
+        let SourceTail { cutter, cuts, files, origin, format, .. } = source;
         let (Some(file), Some(chunk)) = (files.get_mut(at), self.buffer.get(part.clone())) else {
             return 0;
         };
         let Some(id) = file.id else { return 0 };
         let read = file.read;
         let cutter = file.cutter(cutter);
-        let mut sink = self.outgoing.sink(wire, *format, step_ns);
+        let mut sink = self.outgoing.sink(origin, *format, step_ns);
         let consumed = cutter.cut(id, read, chunk, cuts, &mut sink);
         if consumed > 0 {
             self.outgoing.metrics.read_bytes.inc_by(consumed as u64);
@@ -324,9 +324,9 @@ impl Tailer {
             }
         }
         let Some(source) = self.sources.get_mut(&index) else { return true };
-        let SourceTail { cutter, files, wire, format, .. } = source;
+        let SourceTail { cutter, files, origin, format, .. } = source;
         let Some(file) = files.get_mut(at) else { return true };
-        let mut sink = self.outgoing.sink(wire, *format, step_ns);
+        let mut sink = self.outgoing.sink(origin, *format, step_ns);
         let tail = self.buffer.get(start..).unwrap_or_default();
         file.cutter(cutter).cut_tail(id, offset, tail, &mut sink);
         file.consume(tail.len(), &self.buffer);
@@ -343,8 +343,8 @@ impl Tailer {
             source.cuts.insert(cut);
             self.journal(index);
             let Some(source) = self.sources.get_mut(&index) else { return };
-            let SourceTail { files, wire, format, .. } = source;
-            let mut sink = self.outgoing.sink(wire, *format, None);
+            let SourceTail { files, origin, format, .. } = source;
+            let mut sink = self.outgoing.sink(origin, *format, None);
             if let Some(late) = files.get_mut(at).and_then(|file| file.late.as_mut()) {
                 late.cut_held(&cut, &mut sink);
             }
@@ -380,8 +380,8 @@ impl Tailer {
         // Container logs ship on without a checkpoint: the line may be cut elsewhere after a restart, it is not lost.
         self.journal(index);
         let Some(source) = self.sources.get_mut(&index) else { return };
-        let SourceTail { cutter, wire, format, .. } = source;
-        let mut sink = self.outgoing.sink(wire, *format, None);
+        let SourceTail { cutter, origin, format, .. } = source;
+        let mut sink = self.outgoing.sink(origin, *format, None);
         cutter.cut_held(&cut, &mut sink);
         self.outgoing.reached(index, source.point());
     }

@@ -2,6 +2,7 @@
 //! rounds and moves the clock. The judge is a ledger: every line that was written is in exactly one document.
 
 mod containers;
+mod docker;
 mod excluded;
 mod handover;
 mod hosts;

@@ -51,6 +51,8 @@ pub(super) struct Node {
     pub(super) written: BTreeSet<Vec<u8>>,
     /// For each physical line the documents that hold it.
     indexed: BTreeMap<Vec<u8>, BTreeSet<DocumentId>>,
+    /// Those that frames named.
+    pub(super) container_ids: BTreeSet<String>,
 }
 
 impl Node {
@@ -93,6 +95,7 @@ impl Node {
             rounds: 0,
             written: BTreeSet::new(),
             indexed: BTreeMap::new(),
+            container_ids: BTreeSet::new(),
         };
         node.start();
         node
@@ -225,6 +228,7 @@ impl Node {
         let context = &mut zstd_safe::DCtx::create();
         batch::check(context, batch, "n", |_| true).unwrap();
         for frame in batch::frames(context, &batch.body, batch.raw_bytes as usize).unwrap() {
+            self.container_ids.insert(frame.container_id.clone());
             for record in frame.records() {
                 let time = frame.id_time_ns.or_else(|| cri::leading_time(record.raw).map(|t| t.0));
                 let ids = FileDocumentIds::new(ClusterKey::of("test"), "n", record.file);
