@@ -79,6 +79,8 @@ metrics! {
     open_files: Gauge = ("open_files", None::<Unit>);
     /// Compressed bytes sent and not yet acknowledged.
     unacknowledged_bytes: Gauge = ("unacknowledged", Some(Unit::Bytes));
+    /// Compressed bytes that may be unacknowledged: fewer where the aggregator is slow, so that quiet files wait behind little.
+    window_bytes: Gauge = ("window", Some(Unit::Bytes));
     /// Bytes in log files that are not yet acknowledged.
     lag_bytes: Gauge = ("lag", Some(Unit::Bytes));
     /// 1 while another forwarder uses the data directory and this one waits for its end.

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use naru_proto::frame::{Frame, Record, Writer};
 use naru_proto::ids::{ClusterKey, FileDocumentIds, IdTime};
@@ -49,6 +50,8 @@ pub struct Sink {
 #[derive(Debug)]
 pub(crate) struct State {
     keep: Keep,
+    /// 0: as many as come.
+    bytes_per_second: AtomicU32,
     records: AtomicU64,
     raw_bytes: AtomicU64,
     wire_bytes: AtomicU64,
@@ -58,6 +61,7 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 struct Documents {
     by_id: HashMap<String, Indexed>,
+    arrived_ns: HashMap<String, i64>,
     bytes_again: u64,
     duplicates: u64,
 }
@@ -90,10 +94,26 @@ impl Sink {
         Self { address, state, _runtime: runtime }
     }
 
+    /// The same, and it takes no more than so many compressed bytes a second, one batch after the other.
+    #[must_use]
+    pub fn slow(keep: Keep, bytes_per_second: u32) -> Self {
+        let sink = Self::start(keep);
+        sink.state.bytes_per_second.store(bytes_per_second, Ordering::Release);
+        sink
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When each document arrived, nanoseconds since 1970.
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<(Indexed, i64)> {
+        let documents = self.state.documents.lock().unwrap();
+        let arrived = |id: &String| documents.arrived_ns.get(id).copied().unwrap_or_default();
+        documents.by_id.iter().map(|(id, indexed)| (indexed.clone(), arrived(id))).collect()
     }
 
     /// What it has received so far.
@@ -178,6 +198,7 @@ async fn take_all(
             Some(client_message::Kind::Batch(batch)) => {
                 let (node, key) =
                     identity.as_ref().ok_or(Status::failed_precondition("no Hello"))?;
+                state.pause(batch.body.len()).await;
                 state.take(&batch, node, *key)?;
                 let ack = wire::Ack { numbers: vec![batch.number] };
                 answer(answers, server_message::Kind::Ack(ack)).await?;
@@ -197,6 +218,7 @@ impl State {
     pub(crate) fn new(keep: Keep) -> Self {
         Self {
             keep,
+            bytes_per_second: AtomicU32::new(0),
             records: AtomicU64::new(0),
             raw_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
@@ -232,10 +254,20 @@ impl State {
         Ok(())
     }
 
+    /// As long as a slow aggregator needs for that.
+    async fn pause(&self, bytes: usize) {
+        if let rate @ 1.. = self.bytes_per_second.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / f64::from(rate))).await;
+        }
+    }
+
     fn keep_documents(&self, frame: &Frame, key: ClusterKey) {
         let documents = &mut *self.documents.lock().unwrap();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let arrived_ns = since.as_nanos() as i64;
         for record in frame.records() {
             let (id, indexed) = document(frame, &record, key);
+            documents.arrived_ns.entry(id.clone()).or_insert(arrived_ns);
             if documents.by_id.insert(id, indexed).is_some() {
                 documents.duplicates += 1;
                 documents.bytes_again += record.raw.len() as u64;

@@ -28,7 +28,7 @@ impl Tailer {
             source.look_at_passed();
             if !source.queued && source.next_file().is_some() {
                 source.queued = true;
-                self.hot.push_back(*index);
+                self.hot.push(*index);
             }
         }
         let again = if self.discovery.must_poll() { RECONCILE_POLLING } else { RECONCILE };
@@ -106,7 +106,7 @@ impl Tailer {
         if let Some(source) = self.sources.get_mut(&index)
             && !std::mem::replace(&mut source.queued, true)
         {
-            self.hot.push_back(index);
+            self.hot.push(index);
         }
     }
 

@@ -13,12 +13,14 @@ mod gaps;
 mod hosts;
 mod inherit;
 mod look;
+mod rounds;
 mod saved;
 mod source;
 mod tend;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -40,8 +42,8 @@ use crate::metrics::Metrics;
 use crate::standby::Holder;
 use flight::Flight;
 use frames::Outgoing;
+use rounds::Queues;
 use source::{Place, SourceTail};
-use turn::Turn;
 
 /// How long events gather before hot files are read: one wake for many writes.
 const TICK: Duration = Duration::from_millis(30);
@@ -96,7 +98,7 @@ pub struct Tailer {
     /// Whose files lie in the directory of a docker container.
     docker: HashMap<String, usize>,
     /// Sources with bytes to read, in turn.
-    hot: VecDeque<usize>,
+    hot: Queues,
     /// Sources that time alone may change.
     attention: HashSet<usize>,
     outgoing: Outgoing,
@@ -146,7 +148,7 @@ impl Tailer {
             by_writer: HashMap::new(),
             next_index: 0,
             docker: HashMap::new(),
-            hot: VecDeque::new(),
+            hot: Queues::default(),
             attention: HashSet::new(),
             outgoing: Outgoing::new(metrics),
             flight: Flight::default(),
@@ -292,47 +294,15 @@ impl Tailer {
 
     /// Whether more may be read: the window bounds what is in flight and what waits to be.
     fn has_room(&self) -> bool {
-        self.flight.has_room() && self.outgoing.sealed.len() < SEALED_MAX
-    }
-
-    /// Gives every hot source a turn; true when something was read.
-    fn read_hot(&mut self, now: Instant) -> bool {
-        let mut read = false;
-        for _ in 0..self.hot.len() {
-            if !self.has_room() {
-                self.hand_over();
-            }
-            if !self.has_room() {
-                break;
-            }
-            let Some(index) = self.hot.pop_front() else { break };
-            let before = self.outgoing.metrics.read_bytes.get();
-            let turn = self.turn(index, now);
-            read |= self.outgoing.metrics.read_bytes.get() != before;
-            let Some(source) = self.sources.get_mut(&index) else { continue };
-            source.caught_up = turn == Turn::Nothing;
-            match turn {
-                Turn::More | Turn::Full => self.hot.push_back(index),
-                Turn::Wait => {
-                    source.queued = false;
-                    self.attention.insert(index);
-                }
-                Turn::Nothing => {
-                    source.queued = false;
-                    if source.needs_attention() {
-                        self.attention.insert(index);
-                    }
-                }
-            }
-        }
-        read
+        let waiting = self.outgoing.sealed_bytes();
+        self.flight.has_room(waiting) && self.outgoing.sealed.len() < SEALED_MAX
     }
 
     /// Gives what is full to the session, as far as it takes it.
     fn hand_over(&mut self) {
         while let Ok(permit) = self.end.outbound.try_reserve() {
             if let Some(sealed) = self.outgoing.sealed.pop_front() {
-                let batch = self.flight.depart(sealed);
+                let batch = self.flight.depart(sealed, clock::now());
                 permit.send(Outbound::Batch(batch));
             } else if let Some(notice) = self.notices.pop_front() {
                 permit.send(notice);
@@ -342,6 +312,7 @@ impl Tailer {
         }
         let bytes = self.flight.bytes() + self.outgoing.sealed_bytes();
         self.outgoing.metrics.unacknowledged_bytes.set(bytes as i64);
+        self.outgoing.metrics.window_bytes.set(self.flight.window_bytes() as i64);
     }
 
     fn take_acknowledgements(&mut self) {
@@ -352,7 +323,7 @@ impl Tailer {
         if numbers.is_empty() {
             return;
         }
-        for (index, point) in self.flight.land(&numbers) {
+        for (index, point) in self.flight.land(&numbers, clock::now()) {
             if let Some(source) = self.sources.get_mut(&index) {
                 source.commit(point);
                 self.attention.insert(index);

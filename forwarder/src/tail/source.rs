@@ -84,6 +84,8 @@ pub(super) struct SourceTail {
     pub(super) left_out: bool,
     /// Read at once; grows while a line is longer.
     pub(super) want: usize,
+    /// Bytes that its last turn read beyond its share, for a long line: the next one is shorter.
+    pub(super) owed: usize,
     /// Waits for its turn.
     pub(super) queued: bool,
     /// Its last turn found nothing more to cut.
@@ -119,6 +121,7 @@ impl SourceTail {
             resuming: None,
             left_out: false,
             want: READ_BYTES,
+            owed: 0,
             queued: false,
             caught_up: false,
             unsaved: false,
@@ -149,6 +152,13 @@ impl SourceTail {
             file.is_open() && (!file.passed || more)
         };
         self.files.iter().position(readable)
+    }
+
+    /// Whether what is read next will be deleted before long: its name is gone, or it is a rotated file's.
+    pub(super) fn is_at_risk(&self) -> bool {
+        self.next_file().is_some_and(|at| {
+            at + 1 < self.files.len() || self.files.get(at).is_some_and(|file| file.gone)
+        })
     }
 
     /// Whether a restarted source has what it can go on from.

@@ -53,6 +53,7 @@ impl Tailer {
         let mut used = 0;
         if let Some(source) = self.sources.get_mut(&index) {
             source.look_at_passed();
+            used = std::mem::take(&mut source.owed);
         }
         while used < QUANTUM_BYTES {
             if !self.has_room() {
@@ -63,6 +64,9 @@ impl Tailer {
                 Step::Again => {}
                 Step::End(turn) => return turn,
             }
+        }
+        if let Some(source) = self.sources.get_mut(&index) {
+            source.owed = used - QUANTUM_BYTES;
         }
         Turn::More
     }

@@ -4,6 +4,7 @@
 mod containers;
 mod docker;
 mod excluded;
+mod fairness;
 mod handover;
 mod hosts;
 mod node;

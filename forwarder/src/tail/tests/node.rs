@@ -45,6 +45,12 @@ pub(super) struct Node {
     pub(super) rounds: u64,
     /// The session takes nothing.
     pub(super) deaf: bool,
+    /// What is sent is not decompressed but to look for a line: [`Self::check`] cannot be asked.
+    pub(super) judge_nothing: bool,
+    /// Compressed.
+    pub(super) sent_bytes: usize,
+    /// By line, how much had been sent with its batch.
+    sent_after: BTreeMap<String, usize>,
     /// By file id, the newest size that the aggregator was told of.
     pub(super) sizes: BTreeMap<bytes::Bytes, u64>,
     /// Physical lines that were written, without their newlines.
@@ -91,6 +97,9 @@ impl Node {
             gaps: Vec::new(),
             untold: Vec::new(),
             deaf: false,
+            judge_nothing: false,
+            sent_bytes: 0,
+            sent_after: BTreeMap::new(),
             sizes: BTreeMap::new(),
             rounds: 0,
             written: BTreeSet::new(),
@@ -179,7 +188,11 @@ impl Node {
             }
         }
         for batch in sent {
-            self.index(&batch);
+            self.sent_bytes += batch.body.len();
+            match self.judge_nothing {
+                true => self.look_for_quiet(&batch),
+                false => self.index(&batch),
+            }
             self.unacknowledged.insert(batch.number, batch);
         }
         wait.unwrap()
@@ -239,6 +252,36 @@ impl Node {
                 }
             }
         }
+    }
+
+    fn look_for_quiet(&mut self, batch: &wire::Batch) {
+        let context = &mut zstd_safe::DCtx::create();
+        let frames = batch::frames(context, &batch.body, batch.raw_bytes as usize).unwrap();
+        for line in frames.iter().flat_map(|frame| frame.bytes.split(|b| *b == b'\n')) {
+            if let Some(at) = memchr::memmem::find(line, b"line ") {
+                let text = String::from_utf8(line[at..].to_vec()).unwrap();
+                self.sent_after.entry(text).or_insert(self.sent_bytes);
+            }
+        }
+    }
+
+    /// How much had been sent with this line's batch; None while it was not.
+    pub(super) fn sent_after(&self, line: &str) -> Option<usize> {
+        self.sent_after.get(line).copied()
+    }
+
+    pub(super) fn unacknowledged_bytes(&self) -> usize {
+        self.unacknowledged.values().map(|batch| batch.body.len()).sum()
+    }
+
+    /// Bytes read of a run of the container.
+    pub(super) fn read_of(&self, run: u32) -> u64 {
+        let sources = self.tailer().sources.values();
+        let of_run = sources.filter(|source| {
+            matches!(&source.source.writer,
+                naru_proto::frame::Writer::Container(container) if container.restart == run)
+        });
+        of_run.flat_map(|source| &source.files).map(|file| file.read).sum()
     }
 
     /// Every line that was written is in one document, and nothing else is in any.
@@ -334,6 +377,10 @@ impl Writer {
 
     pub(super) fn lines(&mut self, node: &mut Node, count: usize) {
         (0..count).for_each(|_| self.line(node));
+    }
+
+    pub(super) fn lines_written(&self) -> u64 {
+        self.lines
     }
 
     pub(super) fn write(&mut self, node: &mut Node, tag: &str, end: &str) {
