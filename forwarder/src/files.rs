@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Binding, Checkpoint, SourceState};
 use crate::config::Config;
 
-/// One file, as the command prints it.
+/// One file, as the command prints it. The names of its fields are those of `files --json` and stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
     /// `namespace/pod/container/restart`, or a host path.
     pub source: String,
     /// Its name in its directory.
     pub name: String,
-    /// Hexadecimal; empty while its first line is not complete.
+    /// Its id, hexadecimal; empty while its first line is not complete.
     pub file: String,
+    /// Where it is in its life.
+    pub state: FileStateName,
     /// Uncompressed bytes, as far as they were seen.
     pub size: u64,
     /// Bytes that were cut into records.
@@ -28,8 +30,98 @@ pub struct FileRow {
     pub acknowledged: u64,
     /// `size` less `acknowledged`.
     pub lag: u64,
-    /// `reading`, `passed` or `waiting`.
-    pub state: String,
+    /// For how long at least the oldest byte that is not acknowledged has been there.
+    pub behind_seconds: u64,
+    /// Bytes that wait for the end of their record.
+    pub held: u64,
+    /// When the kubelet will delete it unread, at the rate at which its container writes now; absent where it will not.
+    pub loss_in_seconds: Option<u64>,
+    /// Why it cannot be read.
+    pub error: Option<String>,
+}
+
+/// Where a file is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileStateName {
+    /// Being written to, and read.
+    Live,
+    /// Renamed by a rotation, not yet read to its end.
+    Rotated,
+    /// Compressed, not yet read to its end.
+    Compressed,
+    /// Deleted, held open until it is read.
+    Deleted,
+    /// Its first line is not complete: nothing of it is sent before.
+    NoLine,
+    /// After a start: its source waits for files that are not found yet.
+    Resuming,
+    /// Known, and not open now.
+    Closed,
+    /// Read to its end, not all of it acknowledged.
+    Sent,
+    /// Read to its end and acknowledged.
+    Read,
+    /// Left out by the configuration or by the aggregator's policy.
+    Excluded,
+    /// It cannot be opened or read; `error` says why.
+    Unreadable,
+}
+
+impl FileStateName {
+    /// Every state.
+    pub const ALL: [Self; 11] = [
+        Self::Live,
+        Self::Rotated,
+        Self::Compressed,
+        Self::Deleted,
+        Self::NoLine,
+        Self::Resuming,
+        Self::Closed,
+        Self::Sent,
+        Self::Read,
+        Self::Excluded,
+        Self::Unreadable,
+    ];
+
+    /// As it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Rotated => "rotated",
+            Self::Compressed => "compressed",
+            Self::Deleted => "deleted",
+            Self::NoLine => "no_line",
+            Self::Resuming => "resuming",
+            Self::Closed => "closed",
+            Self::Sent => "sent",
+            Self::Read => "read",
+            Self::Excluded => "excluded",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl FileRow {
+    /// What cannot be read, by its path.
+    #[must_use]
+    pub fn unreadable(path: &str, error: &str) -> Self {
+        Self {
+            source: path.to_owned(),
+            name: String::new(),
+            file: String::new(),
+            state: FileStateName::Unreadable,
+            size: 0,
+            read: 0,
+            acknowledged: 0,
+            lag: 0,
+            behind_seconds: 0,
+            held: 0,
+            loss_in_seconds: None,
+            error: Some(error.to_owned()),
+        }
+    }
 }
 
 /// Where a running forwarder answers.
@@ -75,7 +167,11 @@ fn rows_of(state: &SourceState) -> impl Iterator<Item = FileRow> + '_ {
         read: file.acknowledged,
         acknowledged: file.acknowledged,
         lag: file.size.saturating_sub(file.acknowledged),
-        state: if file.finished { "passed" } else { "waiting" }.to_owned(),
+        state: if file.finished { FileStateName::Read } else { FileStateName::Closed },
+        behind_seconds: 0,
+        held: 0,
+        loss_in_seconds: None,
+        error: None,
     })
 }
 
@@ -90,23 +186,34 @@ pub fn source_name(source: &Source) -> String {
     }
 }
 
+const COLUMNS: [&str; 12] = [
+    "SOURCE", "FILE", "ID", "STATE", "SIZE", "READ", "ACKED", "LAG", "BEHIND", "HELD", "LOSS IN",
+    "ERROR",
+];
+/// The columns of numbers.
+const NUMBERS: std::ops::RangeInclusive<usize> = 4..=10;
+
 /// Prints the rows as a table.
 #[must_use]
 pub fn table(rows: &[FileRow]) -> String {
-    let mut lines =
-        vec![["SOURCE", "FILE", "SIZE", "READ", "ACKED", "LAG", "STATE"].map(str::to_owned)];
+    let mut lines = vec![COLUMNS.map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         [
             row.source.clone(),
             row.name.clone(),
+            row.file.clone(),
+            row.state.as_str().to_owned(),
             row.size.to_string(),
             row.read.to_string(),
             row.acknowledged.to_string(),
             row.lag.to_string(),
-            row.state.clone(),
+            format!("{}s", row.behind_seconds),
+            row.held.to_string(),
+            row.loss_in_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s")),
+            row.error.clone().unwrap_or_default(),
         ]
     }));
-    let mut widths = [0; 7];
+    let mut widths = [0; COLUMNS.len()];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
@@ -116,7 +223,7 @@ pub fn table(rows: &[FileRow]) -> String {
     for line in &lines {
         for (place, (cell, width)) in line.iter().zip(widths).enumerate() {
             let padded = match place {
-                2..=5 => format!("{cell:>width$}  "),
+                place if NUMBERS.contains(&place) => format!("{cell:>width$}  "),
                 _ => format!("{cell:<width$}  "),
             };
             text.push_str(&padded);
@@ -137,16 +244,37 @@ mod tests {
             source: "shop/web-0/web/0".into(),
             name: "0.log".into(),
             file: "00".into(),
+            state: FileStateName::Live,
             size: 120,
             read: 120,
             acknowledged: 20,
             lag: 100,
-            state: "reading".into(),
+            behind_seconds: 7,
+            held: 0,
+            loss_in_seconds: None,
+            error: None,
         };
+        let broken = FileRow::unreadable("shop_web-0_7c1f/web/1.log", "permission denied");
         let expected = "\
-SOURCE            FILE   SIZE  READ  ACKED  LAG  STATE
-shop/web-0/web/0  0.log   120   120     20  100  reading
+SOURCE                     FILE   ID  STATE       SIZE  READ  ACKED  LAG  BEHIND  HELD  LOSS IN  ERROR
+shop/web-0/web/0           0.log  00  live         120   120     20  100      7s     0        -
+shop_web-0_7c1f/web/1.log             unreadable     0     0      0    0      0s     0        -  permission denied
 ";
-        assert_eq!(table(&[row]), expected);
+        assert_eq!(table(&[row, broken]), expected);
+    }
+
+    #[test]
+    fn b28_states_and_columns_keep_their_names() {
+        let row = FileRow::unreadable("/var/log/x", "no");
+        let json = serde_json::to_string(&row).unwrap();
+        assert_eq!(
+            json,
+            r#"{"source":"/var/log/x","name":"","file":"","state":"unreadable","size":0,"read":0,"acknowledged":0,"#
+                .to_owned()
+                + r#""lag":0,"behind_seconds":0,"held":0,"loss_in_seconds":null,"error":"no"}"#
+        );
+        for state in FileStateName::ALL {
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("{:?}", state.as_str()));
+        }
     }
 }

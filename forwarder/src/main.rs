@@ -4,20 +4,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use naru_forwarder::config::Config;
+use naru_forwarder::files::FileRow;
 use naru_forwarder::{files, standby};
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 naru-forwarder run   --config FILE   tail and send, until SIGTERM
 naru-forwarder check --config FILE   say whether a configuration is valid
-naru-forwarder files --config FILE   what is tailed, and how far
+naru-forwarder files --config FILE   what is tailed, and how far; --json: a list of objects
 ";
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     match arguments() {
-        Ok(Some((command, path))) => execute(&command, &path),
+        Ok(Some(arguments)) => execute(&arguments),
         Ok(None) => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -29,9 +30,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Option<(String, PathBuf)>, String> {
+/// What was asked for.
+struct Arguments {
+    command: String,
+    config: PathBuf,
+    json: bool,
+}
+
+fn arguments() -> Result<Option<Arguments>, String> {
     let mut command = None;
     let mut config = None;
+    let mut json = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -39,16 +48,21 @@ fn arguments() -> Result<Option<(String, PathBuf)>, String> {
             "--config" => {
                 config = Some(arguments.next().ok_or("--config needs a file")?.into());
             }
+            "--json" => json = true,
             "run" | "check" | "files" if command.is_none() => command = Some(argument),
             other => return Err(format!("unexpected argument {other:?}")),
         }
     }
     let command = command.ok_or("a command is missing")?;
+    if json && command != "files" {
+        return Err("--json is for files".to_owned());
+    }
     let config = config.ok_or("--config FILE is missing")?;
-    Ok(Some((command, config)))
+    Ok(Some(Arguments { command, config, json }))
 }
 
-fn execute(command: &str, path: &std::path::Path) -> ExitCode {
+fn execute(arguments: &Arguments) -> ExitCode {
+    let path = &arguments.config;
     let config = match Config::load(path, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
@@ -56,7 +70,7 @@ fn execute(command: &str, path: &std::path::Path) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    match command {
+    match arguments.command.as_str() {
         "check" => {
             for doubt in config.doubts() {
                 eprintln!("naru-forwarder: {}: warning: {doubt}", path.display());
@@ -70,18 +84,22 @@ fn execute(command: &str, path: &std::path::Path) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        "files" => print_files(&config),
+        "files" => print_files(&config, arguments.json),
         _ => run(config),
     }
 }
 
-fn print_files(config: &Config) -> ExitCode {
+fn print_files(config: &Config, json: bool) -> ExitCode {
+    let print = |rows: &[FileRow]| match json {
+        true => println!("{}", serde_json::to_string(rows).unwrap_or_default()),
+        false => print!("{}", files::table(rows)),
+    };
     match files::ask(&config.data_dir) {
-        Ok(Some(rows)) => print!("{}", files::table(&rows)),
+        Ok(Some(rows)) => print(&rows),
         Ok(None) => match files::of_checkpoint(config) {
             Ok(rows) => {
                 eprintln!("no forwarder is running; this is what its checkpoint says");
-                print!("{}", files::table(&rows));
+                print(&rows);
             }
             Err(error) => {
                 eprintln!("naru-forwarder: read the checkpoint: {error}");

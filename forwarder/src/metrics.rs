@@ -1,5 +1,8 @@
 //! Every metric of the forwarder. The doc comment of a field is its help text.
 
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+
 use naru_proto::reasons;
 use naru_proto::wire::RefuseReason;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,10 +11,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::files::FileStateName;
+
 /// Labels of refusals and of gaps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
     reason: &'static str,
+}
+
+/// Labels of files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabel {
+    state: &'static str,
 }
 
 /// Why bytes were lost, as the tailing thread names it.
@@ -83,6 +94,16 @@ metrics! {
     window_bytes: Gauge = ("window", Some(Unit::Bytes));
     /// Bytes in log files that are not yet acknowledged.
     lag_bytes: Gauge = ("lag", Some(Unit::Bytes));
+    /// For how long at least the oldest byte that is not acknowledged has been there, of the file that is furthest behind.
+    lag_seconds: Gauge<f64, AtomicU64> = ("lag_seconds", None::<Unit>);
+    /// In how many seconds the kubelet will delete a file that is not read, at the rates at which containers write now; +Inf where it will not.
+    loss_in_seconds: Gauge<f64, AtomicU64> = ("loss_in_seconds", None::<Unit>);
+    /// Bytes that wait for the end of their record.
+    held_bytes: Gauge = ("held", Some(Unit::Bytes));
+    /// Files by their state; the command files says which and what the states mean.
+    files: Family<FileLabel, Gauge> = ("files", None::<Unit>);
+    /// Bytes declared lost, by reason, as far as their number is known.
+    lost_bytes: Family<Reason, Counter> = ("lost", Some(Unit::Bytes));
     /// 1 while another forwarder uses the data directory and this one waits for its end.
     standing_by: Gauge = ("standing_by", None::<Unit>);
     /// 1 while the checkpoint can be saved.
@@ -108,7 +129,10 @@ impl Metrics {
         }
         for reason in GAPS {
             self.gaps.get_or_create(&Reason { reason }).inc_by(0);
+            self.lost_bytes.get_or_create(&Reason { reason }).inc_by(0);
         }
+        self.files(&HashMap::new());
+        self.loss_in_seconds.set(f64::INFINITY);
     }
 
     /// Counts a refusal.
@@ -116,8 +140,17 @@ impl Metrics {
         self.refusals.get_or_create(&Reason { reason: reasons::refuse(reason) }).inc();
     }
 
-    /// Counts a declared loss.
-    pub fn gap(&self, reason: &'static str) {
+    /// Counts a declared loss of so many bytes; 0 where their number is not known.
+    pub fn gap(&self, reason: &'static str, bytes: u64) {
         self.gaps.get_or_create(&Reason { reason }).inc();
+        self.lost_bytes.get_or_create(&Reason { reason }).inc_by(bytes);
+    }
+
+    /// Says how many files are in which state.
+    pub fn files(&self, states: &HashMap<FileStateName, i64>) {
+        for state in FileStateName::ALL {
+            let count = states.get(&state).copied().unwrap_or_default();
+            self.files.get_or_create(&FileLabel { state: state.as_str() }).set(count);
+        }
     }
 }

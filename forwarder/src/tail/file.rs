@@ -12,6 +12,7 @@ use std::time::Instant;
 use flate2::read::MultiGzDecoder;
 use naru_proto::ids::FileId;
 
+use super::report::Growth;
 use crate::checkpoint::Guard;
 use crate::clock;
 use crate::cut::{Cutter, Format};
@@ -70,6 +71,9 @@ pub(super) struct TailedFile {
     pub(super) head: Guard,
     /// When it was last known to be written to, nanoseconds since 1970; 0 if never.
     pub(super) modified_ns: i64,
+    /// Its size, and how far it was read and acknowledged, when the aggregator was told last.
+    pub(super) told: Option<(u64, u64, u64)>,
+    pub(super) growth: Growth,
     /// Host files: the id-time of what is read from an offset on, nanoseconds since 1970.
     pub(super) steps: Vec<(u64, i64)>,
 }
@@ -143,6 +147,8 @@ impl TailedFile {
             given_up: false,
             head: Guard::default(),
             modified_ns: 0,
+            told: None,
+            growth: Growth::default(),
             steps: Vec::new(),
         }
     }
@@ -296,6 +302,11 @@ impl TailedFile {
     /// Whether every byte that was read is acknowledged.
     pub(super) fn is_settled(&self) -> bool {
         self.acknowledged >= self.read
+    }
+
+    /// Whether the aggregator was told how it is now: what is forgotten before is never summed up.
+    pub(super) fn is_told(&self) -> bool {
+        self.id.is_none() || self.told == Some((self.size, self.read, self.acknowledged))
     }
 
     /// The id-time of what is read at an offset, and where the next step begins.

@@ -46,7 +46,8 @@ impl Tailer {
             reason,
             "log lines may be lost"
         );
-        self.outgoing.metrics.gap(reason);
+        let end = loss.end_exclusive.unwrap_or(loss.last_known_size);
+        self.outgoing.metrics.gap(reason, end.saturating_sub(loss.start));
         let now_ns = clock::now_ns();
         // Saved at once, so that a restart does not declare it again.
         self.timers.save = clock::now();

@@ -13,6 +13,7 @@ mod gaps;
 mod hosts;
 mod inherit;
 mod look;
+mod report;
 mod rounds;
 mod saved;
 mod source;
@@ -28,7 +29,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use naru_proto::frame::Writer;
-use naru_proto::ids::FileId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -111,8 +111,6 @@ pub struct Tailer {
     unreadable: BTreeMap<PathBuf, String>,
     /// Directories in which something could not be looked at: no event tells when it can.
     look_again: HashSet<ContainerDirectory>,
-    /// What was said of a file in the last status.
-    told: HashMap<FileId, (u64, u64, u64)>,
     timers: Timers,
 }
 
@@ -157,7 +155,6 @@ impl Tailer {
             buffer: Vec::new(),
             unreadable: BTreeMap::new(),
             look_again: HashSet::new(),
-            told: HashMap::new(),
             timers: Timers { reconcile: now, tend: now, save: now, status: now, active: false },
         };
         tailer.restore(&loaded, now);

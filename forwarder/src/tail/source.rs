@@ -10,6 +10,7 @@ use naru_proto::ids::FileId;
 use naru_proto::wire;
 
 use super::file::{Content, TailedFile};
+use super::report::Written;
 use crate::checkpoint::DeclaredGap;
 use crate::cut::{CutJournal, Cutter, Format, ResumeState};
 use crate::discover::ContainerDirectory;
@@ -84,6 +85,7 @@ pub(super) struct SourceTail {
     pub(super) left_out: bool,
     /// Read at once; grows while a line is longer.
     pub(super) want: usize,
+    pub(super) written: Written,
     /// Bytes that its last turn read beyond its share, for a long line: the next one is shorter.
     pub(super) owed: usize,
     /// Waits for its turn.
@@ -121,6 +123,7 @@ impl SourceTail {
             resuming: None,
             left_out: false,
             want: READ_BYTES,
+            written: Written::default(),
             owed: 0,
             queued: false,
             caught_up: false,
@@ -245,7 +248,8 @@ impl SourceTail {
         let before = self.files.len();
         self.files.retain(|file| {
             let needed = file.id.is_some_and(|id| held.contains(&id));
-            !(file.passed && file.gone && file.is_settled() && !file.is_open()) || needed
+            !(file.passed && file.gone && file.is_settled() && !file.is_open() && file.is_told())
+                || needed
         });
         self.files.len() != before
     }

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use naru_proto::wire::{self, GapReason};
+use naru_proto::wire::GapReason;
 
 use super::Tailer;
 use super::file::TailedFile;
 use super::gaps::Loss;
 use super::source::{End, Place, SourceTail};
-use crate::channel::Outbound;
-use crate::files::{FileRow, source_name};
+use crate::clock;
+use crate::files::source_name;
 
 /// How long a fragment waits for its end before it is cut.
 const IDLE: Duration = Duration::from_secs(10);
@@ -177,8 +177,7 @@ impl Tailer {
             self.outgoing.metrics.checkpoint_syncs.inc();
         }
         self.saved(synced);
-        let lag: u64 = self.sources.values().flat_map(|source| &source.files).map(lag).sum();
-        self.outgoing.metrics.lag_bytes.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.measure(clock::now());
     }
 
     /// Says once when saving begins to fail, and when it works again.
@@ -205,69 +204,6 @@ impl Tailer {
         }
     }
 
-    /// Tells the aggregator of the files that changed.
-    pub(super) fn send_status(&mut self) {
-        // What was noted as told has to be told: the next time says what has changed until then.
-        if self.notices.iter().any(|notice| matches!(notice, Outbound::Status(_))) {
-            return;
-        }
-        let mut files = Vec::new();
-        let mut told = HashMap::new();
-        for source in self.sources.values() {
-            for file in &source.files {
-                let Some(id) = file.id else { continue };
-                let state = (file.size, file.read, file.acknowledged);
-                told.insert(id, state);
-                if self.told.get(&id) == Some(&state) {
-                    continue;
-                }
-                files.push(wire::FileStatus {
-                    source: Some(source.origin.source.clone()),
-                    file_id: id.0.to_vec().into(),
-                    size: file.size,
-                    read: file.read,
-                    acknowledged: file.acknowledged,
-                });
-            }
-        }
-        self.told = told;
-        for files in files.chunks(1000) {
-            self.notices.push_back(Outbound::Status(wire::Status { files: files.to_vec() }));
-        }
-    }
-
-    pub(super) fn answer_requests(&mut self) {
-        while let Ok(request) = self.requests.try_recv() {
-            // Whoever asked may have gone.
-            request.send(self.rows()).ok();
-        }
-    }
-
-    fn rows(&self) -> Vec<FileRow> {
-        let mut rows: Vec<FileRow> = Vec::new();
-        for source in self.sources.values() {
-            rows.extend(source.files.iter().map(|file| {
-                FileRow {
-                    source: source_name(&source.source),
-                    name: file.name.clone(),
-                    file: file.id.map(|id| id.to_string()).unwrap_or_default(),
-                    size: file.size,
-                    read: file.read,
-                    acknowledged: file.acknowledged,
-                    lag: lag(file),
-                    state: match (file.passed, file.is_open()) {
-                        (true, _) => "passed",
-                        (false, true) => "reading",
-                        (false, false) => "waiting",
-                    }
-                    .to_owned(),
-                }
-            }));
-        }
-        rows.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
-        rows
-    }
-
     /// As a look at its directory names it.
     pub(super) fn log_path(&self, index: usize, at: usize) -> PathBuf {
         let Some(source) = self.sources.get(&index) else { return PathBuf::new() };
@@ -285,8 +221,4 @@ impl Tailer {
         let file = source.files.get(at).map(|file| file.name.as_str()).unwrap_or_default();
         format!("{} {file}", source_name(&source.source))
     }
-}
-
-fn lag(file: &super::file::TailedFile) -> u64 {
-    file.size.saturating_sub(file.acknowledged)
 }

@@ -9,3 +9,4 @@ mod handover;
 mod hosts;
 mod node;
 mod random;
+mod told;
