@@ -9,7 +9,9 @@ use naru_proto::wire;
 use thiserror::Error;
 
 use super::{DeclaredGap, FileState, Guard, SourceState, TimeStep};
-use crate::cut::{CutJournal, Format, HeldState, Inside, JournaledCut, Position, ResumeState};
+use crate::cut::{
+    CutJournal, Format, HeldState, Inside, JournaledCut, Position, Progress, ResumeState,
+};
 
 /// What an item says cannot be.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -139,6 +141,8 @@ struct StoredInside {
     partial: bool,
     #[prost(bool, tag = "4")]
     malformed: bool,
+    #[prost(uint32, optional, tag = "5")]
+    rule_state: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -149,12 +153,24 @@ struct StoredHeld {
     extents: Vec<wire::Extent>,
     #[prost(uint32, tag = "3")]
     lines: u32,
-    #[prost(sfixed64, tag = "4")]
-    id_time_ns: i64,
+    #[prost(sfixed64, optional, tag = "4")]
+    id_time_ns: Option<i64>,
     #[prost(uint64, optional, tag = "5")]
     line_start: Option<u64>,
     #[prost(bool, tag = "6")]
     continued: bool,
+    #[prost(message, optional, tag = "7")]
+    progress: Option<StoredProgress>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct StoredProgress {
+    #[prost(uint32, tag = "1")]
+    state: u32,
+    #[prost(sfixed64, optional, tag = "2")]
+    last_time_ns: Option<i64>,
+    #[prost(bool, tag = "3")]
+    inside_line: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -261,6 +277,12 @@ impl From<&ResumeState> for StoredCutter {
             iostream: stored_iostream(inside.iostream),
             partial: inside.partial,
             malformed: inside.malformed,
+            rule_state: inside.rule_state.map(u32::from),
+        };
+        let progress = |progress: Progress| StoredProgress {
+            state: progress.state.into(),
+            last_time_ns: progress.last_time_ns,
+            inside_line: progress.inside_line,
         };
         let held = |held: &HeldState| StoredHeld {
             iostream: held.iostream.into(),
@@ -269,6 +291,7 @@ impl From<&ResumeState> for StoredCutter {
             id_time_ns: held.id_time_ns,
             line_start: held.line_start,
             continued: held.continued,
+            progress: held.progress.map(progress),
         };
         Self {
             format: naru_proto::frame::Format::from(state.format).into(),
@@ -295,6 +318,7 @@ impl TryFrom<StoredCutter> for ResumeState {
             iostream: iostream(inside.iostream),
             partial: inside.partial,
             malformed: inside.malformed,
+            rule_state: inside.rule_state.map(rule_state),
         };
         Ok(Self {
             format,
@@ -314,13 +338,19 @@ impl TryFrom<StoredHeld> for HeldState {
         if extents.is_empty() {
             return Err(Unreadable("fragment"));
         }
+        let progress = |progress: StoredProgress| Progress {
+            state: rule_state(progress.state),
+            last_time_ns: progress.last_time_ns,
+            inside_line: progress.inside_line,
+        };
         Ok(Self {
-            iostream: iostream(stored.iostream).ok_or(Unreadable("iostream"))?,
+            iostream: IoStream::try_from(stored.iostream).map_err(|_| Unreadable("iostream"))?,
             extents,
             lines: stored.lines,
             id_time_ns: stored.id_time_ns,
             line_start: stored.line_start,
             continued: stored.continued,
+            progress: stored.progress.map(progress),
         })
     }
 }
@@ -402,6 +432,11 @@ fn file_id(bytes: &[u8]) -> Result<FileId, Unreadable> {
 
 fn stored_iostream(iostream: Option<IoStream>) -> i32 {
     iostream.unwrap_or(IoStream::Unspecified).into()
+}
+
+/// One of a newer version continues nothing.
+fn rule_state(stored: u32) -> u8 {
+    u8::try_from(stored).unwrap_or(u8::MAX)
 }
 
 fn iostream(stored: i32) -> Option<IoStream> {

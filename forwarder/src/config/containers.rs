@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::Environment;
 use super::exclude::{self, RawExclude};
+use super::multiline::{self, ContainerRules, RawMultiline};
 use super::wrong::Wrong;
 use crate::discover::ContainerDirectory;
 use crate::discover::exclude::Exclusions;
@@ -25,6 +26,8 @@ pub struct Containers {
     pub docker: Option<PathBuf>,
     /// Which of them are not read.
     pub exclude: Exclusions,
+    /// Whose lines are joined.
+    pub multiline: ContainerRules,
 }
 
 impl Containers {
@@ -35,6 +38,7 @@ impl Containers {
             path: path.to_path_buf(),
             docker: Some(DOCKER_PATH.into()),
             exclude: Exclusions::default(),
+            multiline: ContainerRules::default(),
         }
     }
 
@@ -58,6 +62,8 @@ pub(super) struct RawContainers {
     /// Whether Naru's own logs are not read: the pods `naru-forwarder-*` and `naru-aggregator-*`, in the namespace that
     /// POD_NAMESPACE names or, without it, in any. Default: true.
     exclude_own: Option<bool>,
+    /// Containers whose lines are joined into records, and how: the first that matches counts.
+    multiline: Option<Vec<Spanned<RawMultiline>>>,
 }
 
 impl RawContainers {
@@ -68,8 +74,9 @@ impl RawContainers {
             rules.extend(exclude::own(environment));
         }
         let docker = directory("docker", self.docker.as_ref(), DOCKER_PATH)?;
+        let multiline = multiline::rules(self.multiline.unwrap_or_default())?;
         let Some(path) = directory("path", self.path.as_ref(), PODS_PATH)? else { return Ok(None) };
-        Ok(Some(Containers { path, docker, exclude: Exclusions::new(rules) }))
+        Ok(Some(Containers { path, docker, exclude: Exclusions::new(rules), multiline }))
     }
 }
 

@@ -1,11 +1,15 @@
 //! Log files of the host.
 
+use std::sync::Arc;
+
 use glob::Pattern;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::multiline;
 use super::preset::{self, Preset};
 use super::wrong::Wrong;
+use crate::cut::Rule;
 use crate::discover::host::HostPattern;
 
 /// Log files of the host that the configuration names together.
@@ -17,12 +21,14 @@ pub struct Input {
     pub pattern: HostPattern,
     /// The preset that they are by.
     pub preset: Option<&'static Preset>,
+    /// How their lines are joined; None: every line is a record.
+    pub multiline: Option<Arc<Rule>>,
 }
 
 impl From<HostPattern> for Input {
     /// Everything else as it is by default.
     fn from(pattern: HostPattern) -> Self {
-        Self { name: pattern.as_str().to_owned(), pattern, preset: None }
+        Self { name: pattern.as_str().to_owned(), pattern, preset: None, multiline: None }
     }
 }
 
@@ -37,6 +43,10 @@ pub(super) struct RawFiles {
     path: Option<Spanned<String>>,
     /// Patterns of paths that are not read although `path` matches them.
     exclude: Option<Vec<Spanned<String>>>,
+    /// The built-in rule that joins their lines into records, or `none`. Default: the preset's, or none.
+    multiline: Option<Spanned<String>>,
+    /// Instead: a regular expression; a line that it matches begins a record.
+    start_pattern: Option<Spanned<String>>,
 }
 
 impl RawFiles {
@@ -45,10 +55,17 @@ impl RawFiles {
         let files = &raw.value;
         let exclude =
             files.exclude.iter().flatten().map(exclusion).collect::<Result<Vec<_>, _>>()?;
-        let input = |name: &str, pattern: HostPattern, preset| Input {
-            name: files.name.as_ref().map_or(name, |name| &name.value).to_owned(),
-            pattern: pattern.without(exclude.clone()),
-            preset,
+        let given =
+            multiline::checked("multiline", files.multiline.as_ref(), files.start_pattern.as_ref());
+        let given = given.transpose()?;
+        let input = |name: &str, pattern: HostPattern, preset: Option<&'static Preset>| {
+            let of_preset = preset.and_then(|preset| Rule::preset(preset.multiline?).ok());
+            Input {
+                name: files.name.as_ref().map_or(name, |name| &name.value).to_owned(),
+                pattern: pattern.without(exclude.clone()),
+                preset,
+                multiline: given.clone().unwrap_or(of_preset),
+            }
         };
         if let Some(name) = files.name.as_ref().filter(|name| name.value.is_empty()) {
             return Err(Wrong::new("name", name, "is empty"));

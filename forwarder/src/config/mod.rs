@@ -8,21 +8,26 @@ mod containers;
 mod environment;
 mod exclude;
 mod files;
+mod multiline;
 pub mod preset;
 mod wrong;
 
 pub use containers::Containers;
 pub use environment::{Environment, default_node};
 pub use files::Input;
+pub use multiline::ContainerRules;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use naru_proto::frame::Writer;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::connect::Target;
+use crate::cut::Rule;
 use aggregator::RawAggregator;
 use containers::RawContainers;
 use files::RawFiles;
@@ -116,6 +121,21 @@ impl Config {
 }
 
 impl Config {
+    /// The rule that joins a source's lines; None: every line is a record.
+    #[must_use]
+    pub fn rule_of(&self, writer: &Writer) -> Option<Arc<Rule>> {
+        match writer {
+            Writer::Container(of) => {
+                let rules = &self.containers.as_ref()?.multiline;
+                rules.rule_of(&of.namespace, &of.pod, &of.container).cloned()
+            }
+            Writer::HostFile { path } => {
+                let matching = |input: &&Input| input.pattern.matches(Path::new(path));
+                self.files.iter().find(matching)?.multiline.clone()
+            }
+        }
+    }
+
     /// What is not wrong and may be a mistake: patterns of host files that match nothing now.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {

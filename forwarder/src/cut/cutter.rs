@@ -1,12 +1,15 @@
 //! The cutter of one source: runs of whole lines on the fast path, everything else piece by piece.
 
+use std::sync::Arc;
+
 use naru_proto::frame::{Extent, IoStream};
 use naru_proto::ids::FileId;
 
 use super::fragment::Fragment;
 use super::line::{Reach, reach};
+use super::waiting::{End, Piece, Rules, Waiting};
 use super::{
-    Caps, CutJournal, CutRecord, Format, Inside, JournaledCut, Position, ResumeState, Sink,
+    Caps, CutJournal, CutRecord, Format, Inside, JournaledCut, Position, ResumeState, Rule, Sink,
 };
 
 /// Cuts the files of one source into records. Holds at most a record's cap for each of two iostreams.
@@ -19,30 +22,30 @@ pub struct Cutter {
     /// Of the current file.
     last_time_ns: Option<i64>,
     inside: Option<Inside>,
-    stdout: Option<Fragment>,
-    stderr: Option<Fragment>,
+    /// Which lines continue a record; None: every line is one.
+    rule: Option<Arc<Rule>>,
+    /// The id-time of the plain bytes that come.
+    dated_ns: Option<i64>,
+    /// Of stdout, or of a plain file.
+    stdout: Waiting,
+    stderr: Waiting,
 }
 
 /// What waits for its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Held<'a> {
-    /// Never unspecified.
+    /// Unspecified for a plain file.
     pub iostream: IoStream,
+    /// Its last line is not whole.
+    pub inside_line: bool,
+    /// Nothing of its iostream waits behind it.
+    pub last: bool,
     /// Where it stands; never empty.
     pub extents: &'a [Extent],
     /// A copy of it.
     pub bytes: &'a [u8],
     /// Physical lines.
     pub lines: u32,
-}
-
-/// Why a piece ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Newline,
-    Cap,
-    /// Not waited for any longer.
-    Cut,
 }
 
 impl Cutter {
@@ -52,10 +55,27 @@ impl Cutter {
         Self::with_caps(format, Caps::CONTRACT)
     }
 
+    /// The same with a multi-line rule, or without one. Changed while something waits, a re-read may cut elsewhere.
+    #[must_use]
+    pub fn with_rule(self, rule: Option<Arc<Rule>>) -> Self {
+        Self { rule, ..self }
+    }
+
     /// A cutter of the same kind before the first byte of another file.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        Self::with_caps(self.format, self.caps)
+        Self::with_caps(self.format, self.caps).with_rule(self.rule.clone())
+    }
+
+    /// The multi-line rule.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<Rule>> {
+        self.rule.as_ref()
+    }
+
+    /// The id-time of the plain bytes that are offered next: a record that waits keeps that of its first byte.
+    pub fn date(&mut self, id_time_ns: Option<i64>) {
+        self.dated_ns = id_time_ns;
     }
 
     /// How the files are written.
@@ -142,38 +162,36 @@ impl Cutter {
 
     /// What waits for its end, for whoever decides how long.
     pub fn held(&self) -> impl Iterator<Item = Held<'_>> {
-        [&self.stdout, &self.stderr].into_iter().flatten().map(|fragment| Held {
-            iostream: fragment.state.iostream,
-            extents: &fragment.state.extents,
-            bytes: &fragment.bytes,
-            lines: fragment.state.lines,
+        [&self.stdout, &self.stderr].into_iter().flat_map(|waiting| {
+            let last = waiting.iter().count().saturating_sub(1);
+            waiting.iter().enumerate().map(move |(at, fragment)| Held {
+                iostream: fragment.state.iostream,
+                inside_line: fragment.state.progress.is_none_or(|progress| progress.inside_line),
+                last: at == last,
+                extents: &fragment.state.extents,
+                bytes: &fragment.bytes,
+                lines: fragment.state.lines,
+            })
         })
     }
 
-    /// The cut that [`Self::cut_held`] would make, to be journalled before.
+    /// The cut that [`Self::cut_held`] would make, to be journalled before. Something may wait behind it: ask again.
     ///
     /// Only for who has read everything that is written of the source: a run before this one may have read it, and
     /// ended the record by it.
     #[must_use]
     pub fn pending_cut(&self, iostream: IoStream) -> Option<JournaledCut> {
-        let fragment = self.fragment(iostream)?;
-        Some(JournaledCut {
-            iostream: Some(fragment.state.iostream),
-            first: fragment.first()?,
-            end_exclusive: fragment.end_exclusive()?,
-        })
+        self.waiting(iostream).pending_cut(self.rules())
     }
 
     /// Cuts what waits, as journalled; false when it is not what waits now.
     pub fn cut_held(&mut self, cut: &JournaledCut, sink: &mut impl Sink) -> bool {
-        let Some(iostream) =
-            cut.iostream.filter(|iostream| self.pending_cut(*iostream) == Some(*cut))
-        else {
+        let iostream = cut.iostream.unwrap_or(IoStream::Unspecified);
+        if self.pending_cut(iostream) != Some(*cut) {
             return false;
-        };
-        if let Some(fragment) = self.fragment_mut(iostream).take() {
-            fragment.emit(true, sink);
         }
+        let (rules, waiting) = self.parts(iostream);
+        waiting.cut(rules, cut, sink);
         true
     }
 
@@ -193,7 +211,7 @@ impl Cutter {
         let line = self.line_at((file, offset), bytes);
         Some(JournaledCut {
             iostream: line.iostream,
-            first: self.opening((file, offset), &line, bytes),
+            first: self.opening((file, offset), line, bytes),
             end_exclusive: (file, offset + bytes.len() as u64),
         })
     }
@@ -217,7 +235,7 @@ impl Cutter {
             inside: self.inside,
             held: [&self.stdout, &self.stderr]
                 .into_iter()
-                .flatten()
+                .flat_map(Waiting::iter)
                 .map(|fragment| fragment.state.clone())
                 .collect(),
         }
@@ -230,8 +248,10 @@ impl Cutter {
             position: None,
             last_time_ns: None,
             inside: None,
-            stdout: None,
-            stderr: None,
+            rule: None,
+            dated_ns: None,
+            stdout: Waiting::default(),
+            stderr: Waiting::default(),
         }
     }
 
@@ -249,9 +269,10 @@ impl Cutter {
         };
         let mut gone = Vec::new();
         for held in state.held {
-            let iostream = held.iostream;
-            *cutter.fragment_mut(iostream) =
-                Fragment::restore(format, held, &mut held_bytes, &mut gone);
+            let (iostream, is_record) = (held.iostream, held.progress.is_some());
+            let fragment = Fragment::restore(format, held, &mut held_bytes, &mut gone);
+            let (_, waiting) = cutter.parts(iostream);
+            *(if is_record { &mut waiting.record } else { &mut waiting.line }) = fragment;
         }
         (cutter, gone)
     }
@@ -274,7 +295,7 @@ impl Cutter {
             return;
         }
         for iostream in [IoStream::Stdout, IoStream::Stderr] {
-            if let Some(cut) = self.pending_cut(iostream).filter(|cut| cuts.ends(cut)) {
+            while let Some(cut) = self.pending_cut(iostream).filter(|cut| cuts.ends(cut)) {
                 self.cut_held(&cut, sink);
             }
         }
@@ -283,12 +304,14 @@ impl Cutter {
     /// The kind of run that a whole line can be part of. None: it joins, or waits.
     fn whole_line(&mut self, line: &[u8]) -> Option<RunKind> {
         if self.format == Format::Plain {
-            return Some(RunKind::Readable);
+            let whole = self.rule.is_none() && self.stdout.is_empty();
+            return whole.then_some(RunKind::Readable);
         }
         let Some(envelope) = self.format.envelope(line) else {
             return Some(RunKind::Malformed { id_time_ns: self.last_time_ns });
         };
-        if envelope.partial || self.fragment(envelope.iostream).is_some() {
+        let joins = self.rule.is_some() || !self.waiting(envelope.iostream).is_empty();
+        if envelope.partial || joins {
             return None;
         }
         self.last_time_ns = Some(envelope.time_ns);
@@ -307,7 +330,7 @@ impl Cutter {
             let length = usize::try_from(cut.end_exclusive.1 - at.1).ok().filter(|l| *l <= seen)?;
             let piece = rest.get(..length).filter(|piece| !piece.ends_with(b"\n"))?;
             let line = self.line_at(at, piece);
-            (self.opening(at, &line, piece) == cut.first).then_some(length)
+            (self.opening(at, line, piece) == cut.first).then_some(length)
         })
     }
 
@@ -322,73 +345,97 @@ impl Cutter {
             iostream: envelope.map(|envelope| envelope.iostream),
             partial: envelope.is_some_and(|envelope| envelope.partial),
             malformed: self.format != Format::Plain && envelope.is_none(),
+            rule_state: None,
         }
     }
 
-    /// Where the record begins that ends with this piece.
-    fn opening(&self, at: Position, line: &Inside, piece: &[u8]) -> Position {
-        line.iostream
-            .and_then(|iostream| self.fragment(iostream))
-            .filter(|fragment| fragment.has_room(piece.len(), self.caps))
-            .and_then(Fragment::first)
-            .unwrap_or(at)
+    /// Where the record begins that ends with this piece, if nothing more is waited for.
+    fn opening(&self, at: Position, line: Inside, bytes: &[u8]) -> Position {
+        let Some(iostream) = self.joined_iostream(line) else { return at };
+        // Rare: a file's end, or a cut that is repeated.
+        let mut waiting = self.waiting(iostream).clone();
+        let begins = self.inside.is_none();
+        let time_ns = self.format.envelope(bytes).map(|envelope| envelope.time_ns);
+        let id_time_ns = if begins { time_ns } else { self.last_time_ns };
+        let piece = Piece { at, bytes, end: End::Cut, line, begins, id_time_ns };
+        let mut last = Opening(at);
+        waiting.push(self.rules(), piece, &mut last);
+        last.0
+    }
+
+    /// Where the pieces of a line are joined; None for lines that are records by themselves.
+    fn joined_iostream(&self, line: Inside) -> Option<IoStream> {
+        let plain =
+            self.format == Format::Plain && (self.rule.is_some() || !self.stdout.is_empty());
+        line.iostream.or(plain.then_some(IoStream::Unspecified))
     }
 
     /// A line, or a piece of one, that is not part of a run.
-    fn piece(&mut self, at: Position, piece: &[u8], end: End, sink: &mut impl Sink) {
-        let line = self.line_at(at, piece);
+    fn piece(&mut self, at: Position, bytes: &[u8], end: End, sink: &mut impl Sink) {
+        let line = self.line_at(at, bytes);
         let begins = self.inside.is_none();
         if begins && line.iostream.is_some() {
-            self.last_time_ns = self.format.envelope(piece).map(|envelope| envelope.time_ns);
+            self.last_time_ns = self.format.envelope(bytes).map(|envelope| envelope.time_ns);
         }
         self.inside = (end != End::Newline).then_some(line);
-        let id_time_ns = self.last_time_ns;
-        let mut continued = !begins;
-        let line_start = (!begins).then_some(line.line_start);
-        if let (Some(iostream), Some(time_ns)) = (line.iostream, id_time_ns) {
-            let caps = self.caps;
-            let hold = self.fragment_mut(iostream);
-            // A line longer than the cap takes any record over it.
-            let full = |held: &mut Fragment| end == End::Cap || !held.has_room(piece.len(), caps);
-            if let Some(held) = hold.take_if(full) {
-                held.emit(false, sink);
-                continued = true;
-            }
+        let id_time_ns = match self.format {
+            Format::Plain => self.dated_ns,
+            Format::Cri | Format::JsonFile => self.last_time_ns,
+        };
+        if let Some(iostream) = self.joined_iostream(line) {
+            let (rules, waiting) = self.parts(iostream);
             let whole = end != End::Newline || !line.partial;
-            if hold.is_some() || !whole {
-                let fragment = hold
-                    .get_or_insert_with(|| Fragment::new(iostream, time_ns, line_start, continued));
-                fragment.push(at, piece);
-                if let Some(held) = hold.take_if(|_| whole) {
-                    held.emit(end == End::Cut, sink);
+            if rules.rule.is_some() || !waiting.is_empty() || !whole {
+                let piece = Piece { at, bytes, end, line, begins, id_time_ns };
+                let rule_state = waiting.push(rules, piece, sink);
+                if let Some(inside) = &mut self.inside {
+                    inside.rule_state = rule_state;
                 }
                 return;
             }
         }
         sink.record(CutRecord {
-            extents: &[Extent { file: at.0, start: at.1, length: piece.len() as u64 }],
-            bytes: piece,
+            extents: &[Extent { file: at.0, start: at.1, length: bytes.len() as u64 }],
+            bytes,
             iostream: line.iostream,
-            id_time_ns,
-            line_start,
+            id_time_ns: id_time_ns.filter(|_| self.format != Format::Plain),
+            line_start: (!begins).then_some(line.line_start),
             incomplete: end == End::Cut,
-            continued,
+            continued: !begins,
             malformed: line.malformed,
         });
     }
 
-    fn fragment(&self, iostream: IoStream) -> Option<&Fragment> {
+    fn rules(&self) -> Rules<'_> {
+        Rules { format: self.format, caps: self.caps, rule: self.rule.as_deref() }
+    }
+
+    fn waiting(&self, iostream: IoStream) -> &Waiting {
         match iostream {
-            IoStream::Stdout => self.stdout.as_ref(),
-            IoStream::Stderr => self.stderr.as_ref(),
-            IoStream::Unspecified => None,
+            IoStream::Stdout | IoStream::Unspecified => &self.stdout,
+            IoStream::Stderr => &self.stderr,
         }
     }
 
-    fn fragment_mut(&mut self, iostream: IoStream) -> &mut Option<Fragment> {
-        match iostream {
-            IoStream::Stdout => &mut self.stdout,
-            IoStream::Stderr | IoStream::Unspecified => &mut self.stderr,
+    fn parts(&mut self, iostream: IoStream) -> (Rules<'_>, &mut Waiting) {
+        let rules = Rules { format: self.format, caps: self.caps, rule: self.rule.as_deref() };
+        let waiting = match iostream {
+            IoStream::Stdout | IoStream::Unspecified => &mut self.stdout,
+            IoStream::Stderr => &mut self.stderr,
+        };
+        (rules, waiting)
+    }
+}
+
+/// Where the last record began.
+struct Opening(Position);
+
+impl Sink for Opening {
+    fn lines(&mut self, _: FileId, _: u64, _: &[u8], _: u32, _: bool, _: Option<i64>) {}
+
+    fn record(&mut self, record: CutRecord<'_>) {
+        if let Some(first) = record.extents.first() {
+            self.0 = (first.file, first.start);
         }
     }
 }

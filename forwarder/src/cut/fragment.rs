@@ -16,7 +16,7 @@ pub(super) struct Fragment {
 impl Fragment {
     pub(super) fn new(
         iostream: IoStream,
-        id_time_ns: i64,
+        id_time_ns: Option<i64>,
         line_start: Option<u64>,
         continued: bool,
     ) -> Self {
@@ -27,6 +27,7 @@ impl Fragment {
             id_time_ns,
             line_start,
             continued,
+            progress: None,
         };
         Self { bytes: Vec::new(), state }
     }
@@ -55,8 +56,8 @@ impl Fragment {
         if now_first != first {
             state.line_start = None;
             state.continued = true;
-            state.id_time_ns =
-                format.envelope(first_line(&bytes)).map_or(state.id_time_ns, |e| e.time_ns);
+            let envelope = format.envelope(first_line(&bytes));
+            state.id_time_ns = envelope.map(|e| e.time_ns).or(state.id_time_ns);
         }
         // Whatever is held was pushed with its newline.
         state.lines = memchr_iter(b'\n', &bytes).count() as u32;
@@ -76,15 +77,41 @@ impl Fragment {
         self.bytes.len() + bytes <= caps.bytes && (self.state.lines as usize) < caps.lines
     }
 
+    /// So does all of another.
+    pub(super) fn has_room_for(&self, other: &Self, caps: Caps) -> bool {
+        self.bytes.len() + other.bytes.len() <= caps.bytes
+            && (self.state.lines + other.state.lines) as usize <= caps.lines
+    }
+
+    /// More of its last line is to come.
+    pub(super) fn is_inside_line(&self) -> bool {
+        self.state.progress.is_some_and(|progress| progress.inside_line)
+    }
+
+    /// Adds what follows it, of its iostream, and goes on with the other's progress.
+    pub(super) fn append(&mut self, other: Self) {
+        self.bytes.extend_from_slice(&other.bytes);
+        self.state.lines += other.state.lines;
+        for extent in other.state.extents {
+            self.extend(extent);
+        }
+        self.state.progress = other.state.progress;
+    }
+
     /// Adds a line, or the last piece of one.
     pub(super) fn push(&mut self, at: Position, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.state.lines += 1;
         let (file, start) = at;
-        let length = bytes.len() as u64;
+        self.extend(Extent { file, start, length: bytes.len() as u64 });
+    }
+
+    fn extend(&mut self, more: Extent) {
         match self.state.extents.last_mut() {
-            Some(last) if (last.file, last.end_exclusive()) == at => last.length += length,
-            _ => self.state.extents.push(Extent { file, start, length }),
+            Some(last) if (last.file, last.end_exclusive()) == (more.file, more.start) => {
+                last.length += more.length;
+            }
+            _ => self.state.extents.push(more),
         }
     }
 
@@ -92,8 +119,8 @@ impl Fragment {
         sink.record(CutRecord {
             extents: &self.state.extents,
             bytes: &self.bytes,
-            iostream: Some(self.state.iostream),
-            id_time_ns: Some(self.state.id_time_ns),
+            iostream: Some(self.state.iostream).filter(|io| *io != IoStream::Unspecified),
+            id_time_ns: self.state.id_time_ns,
             line_start: self.state.line_start,
             incomplete,
             continued: self.state.continued,
@@ -102,6 +129,7 @@ impl Fragment {
     }
 }
 
-fn first_line(bytes: &[u8]) -> &[u8] {
+/// Without its newline.
+pub(super) fn first_line(bytes: &[u8]) -> &[u8] {
     memchr(b'\n', bytes).and_then(|newline| bytes.get(..newline)).unwrap_or(bytes)
 }

@@ -132,9 +132,10 @@ mod tests {
             iostream: IoStream::Stdout,
             extents: vec![naru_proto::frame::Extent { file, start: 0, length: 7 }],
             lines: 1,
-            id_time_ns: 0,
+            id_time_ns: Some(0),
             line_start: None,
             continued: false,
+            progress: None,
         });
         assert_eq!(left(Some(20), Some(4), &state), 1, "still held where it was acknowledged");
     }

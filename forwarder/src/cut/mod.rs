@@ -6,6 +6,8 @@
 //!
 //! - Every line is a record; a CRI line tagged `P` waits for the `F` of its iostream, also in the next file, and a docker
 //!   line whose text lacks its newline waits for the one that has it.
+//! - Where a source has a multi-line [`Rule`], a line continues the record before it in its iostream if the rule says so and
+//!   the line is at most 2 s younger by its own time.
 //! - A line whose envelope cannot be read is a record by itself, and touches nothing else.
 //! - A record ends at the caps: a joined one before the line that would take it over, a longer line in pieces.
 //! - Whatever else ends a record (idleness, the end of a file's life) is a journalled cut.
@@ -17,10 +19,13 @@ mod cutter;
 mod fragment;
 mod journal;
 mod line;
+mod presets;
+mod rule;
 mod state;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
+mod waiting;
 
 use naru_proto::cri;
 use naru_proto::frame::{Extent, IoStream};
@@ -30,7 +35,8 @@ use naru_proto::limits::{RECORD_MAX_BYTES, RECORD_MAX_LINES};
 
 pub use self::cutter::{Cutter, Held};
 pub use self::journal::{CutJournal, JournaledCut};
-pub use self::state::{HeldState, Inside, ResumeState};
+pub use self::rule::{PatternError, Rule};
+pub use self::state::{HeldState, Inside, Progress, ResumeState};
 
 /// A byte of a source: its file and its offset there.
 pub type Position = (FileId, u64);
@@ -71,6 +77,35 @@ impl Format {
         match self {
             Self::Cri | Self::Plain => ids::HEAD_MAX_BYTES,
             Self::JsonFile => ids::JSON_FILE_HEAD_MAX_BYTES,
+        }
+    }
+
+    /// What the program wrote in a line: no text of a docker line, which is escaped.
+    fn content(self, line: &[u8]) -> &[u8] {
+        let start = match self {
+            Self::Cri => cri::envelope(line).map_or(0, |envelope| envelope.content_start),
+            Self::JsonFile | Self::Plain => 0,
+        };
+        line.get(start..).unwrap_or_default()
+    }
+
+    /// Adds what the program wrote in a line, as much as rules look at.
+    fn add_text(self, line: &[u8], text: &mut Vec<u8>) {
+        // Six bytes of an escape are at least one of text.
+        const ESCAPED_MAX_BYTES: usize = 6 * rule::MATCHED_MAX_BYTES;
+        let short = |bytes: &'_ [u8]| bytes.len().min(ESCAPED_MAX_BYTES);
+        match Some(self)
+            .filter(|format| *format == Self::JsonFile)
+            .and_then(|_| json_file::envelope(line))
+        {
+            Some(envelope) => {
+                let log = envelope.log.get(..short(envelope.log)).unwrap_or_default();
+                json_file::unescape(log, text);
+            }
+            None => {
+                let content = self.content(line);
+                text.extend_from_slice(content.get(..short(content)).unwrap_or_default());
+            }
         }
     }
 
@@ -130,7 +165,8 @@ pub struct CutRecord<'a> {
     pub bytes: &'a [u8],
     /// None for plain and for malformed lines.
     pub iostream: Option<IoStream>,
-    /// The envelope time of its first line; for a malformed one the last readable before it in the file; None for plain.
+    /// The envelope time of its first line; for a malformed one the last readable before it in the file; for plain lines
+    /// that were held what [`Cutter::date`] said of the first of them, for others None.
     pub id_time_ns: Option<i64>,
     /// Where the line begins that the record begins inside; None when it begins with a line.
     pub line_start: Option<u64>,

@@ -15,7 +15,8 @@ pub struct ResumeState {
     pub last_time_ns: Option<i64>,
     /// The line that the position is inside, when a part of it is already a record.
     pub inside: Option<Inside>,
-    /// What waits for its end, at most one for each iostream.
+    /// What waits for its end, in order for each iostream: a record that a rule has not ended, then a line of which it is
+    /// not known whether it belongs to that.
     pub held: Vec<HeldState>,
 }
 
@@ -30,23 +31,38 @@ pub struct Inside {
     pub partial: bool,
     /// Its envelope cannot be read.
     pub malformed: bool,
+    /// Of the record that the part is in, where a multi-line rule may continue it.
+    pub rule_state: Option<u8>,
 }
 
 /// A record that waits for its end; its bytes are in the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldState {
-    /// Never unspecified.
+    /// Unspecified for plain files.
     pub iostream: IoStream,
     /// Never empty; adjacent ones of a file are one.
     pub extents: Vec<Extent>,
     /// Physical lines, or parts of them.
     pub lines: u32,
-    /// The envelope time of its first line, nanoseconds since 1970.
-    pub id_time_ns: i64,
+    /// The envelope time of its first line, or a plain file's at its first byte; nanoseconds since 1970.
+    pub id_time_ns: Option<i64>,
     /// Where the line begins that it begins inside.
     pub line_start: Option<u64>,
     /// It continues a record that reached a cap.
     pub continued: bool,
+    /// How far a multi-line rule is with it; None: it is a line whose pieces come, and not more yet.
+    pub progress: Option<Progress>,
+}
+
+/// How far a multi-line rule is with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The rule's own.
+    pub state: u8,
+    /// The envelope time of its last line.
+    pub last_time_ns: Option<i64>,
+    /// That line is not whole.
+    pub inside_line: bool,
 }
 
 impl ResumeState {

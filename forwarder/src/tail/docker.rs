@@ -73,7 +73,8 @@ impl SourceTail {
                 return false;
             }
             self.format = Format::JsonFile.into();
-            self.cutter = Cutter::new(Format::JsonFile);
+            let rule = self.cutter.rule().cloned();
+            self.cutter = Cutter::new(Format::JsonFile).with_rule(rule);
             self.committed.state = ResumeState::new(Format::JsonFile);
         }
         if self.docker.as_deref() != Some(container) {

@@ -281,7 +281,8 @@ impl Tailer {
         self.resume(now);
     }
 
-    fn insert(&mut self, source: SourceTail) -> usize {
+    fn insert(&mut self, mut source: SourceTail) -> usize {
+        source.join_lines(self.config.rule_of(&source.source.writer));
         let index = self.next_index;
         self.next_index += 1;
         self.by_writer.insert(source.source.writer.clone(), index);

@@ -99,11 +99,12 @@ impl SourceTail {
             file.bytes_at(extent.start, length).ok().flatten()
         };
         let (cutter, mut gone) = Cutter::resume(self.committed.state.clone(), held_bytes);
+        let rule = self.cutter.rule().cloned();
         let mut late = Vec::new();
         for state in &self.committed.late {
             let Some((of, _)) = state.position else { continue };
             let (cutter, gone_too) = Cutter::resume(state.clone(), held_bytes);
-            late.push((of, cutter));
+            late.push((of, cutter.with_rule(rule.clone())));
             gone.extend(gone_too);
         }
         for (of, cutter) in late {
@@ -111,7 +112,7 @@ impl SourceTail {
                 file.late = Some(Box::new(cutter));
             }
         }
-        self.cutter = cutter;
+        self.cutter = cutter.with_rule(rule);
         self.resuming = None;
         gone
     }

@@ -3,6 +3,7 @@
 //! The first file that is not passed is the current one. A file is passed when it was read to its end and its writer
 //! has gone on to the next, or when it is gone; what is written to it later is still read as long as it is open.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use naru_proto::frame::{Extent, Source, Writer};
@@ -12,7 +13,7 @@ use naru_proto::wire;
 use super::file::{Content, TailedFile};
 use super::report::Written;
 use crate::checkpoint::DeclaredGap;
-use crate::cut::{CutJournal, Cutter, Format, ResumeState};
+use crate::cut::{CutJournal, Cutter, Format, ResumeState, Rule};
 use crate::discover::ContainerDirectory;
 use crate::identity;
 
@@ -131,6 +132,11 @@ impl SourceTail {
             held_since: Vec::new(),
             gaps: Vec::new(),
         }
+    }
+
+    /// Sets the multi-line rule, before anything is read.
+    pub(super) fn join_lines(&mut self, rule: Option<Arc<Rule>>) {
+        self.cutter = Cutter::new(self.cutter.format()).with_rule(rule);
     }
 
     pub(super) fn is_host(&self) -> bool {

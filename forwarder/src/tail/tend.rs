@@ -12,10 +12,15 @@ use super::file::TailedFile;
 use super::gaps::Loss;
 use super::source::{End, Place, SourceTail};
 use crate::clock;
+use crate::cut::{Held, JournaledCut};
 use crate::files::source_name;
 
-/// How long a fragment waits for its end before it is cut.
+/// How long a line waits for its end before it is cut.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long a record of a multi-line rule waits for more lines: they are at most 2 s younger by their own times.
+const SILENT: Duration = Duration::from_secs(3);
+/// The same for host files, whose lines carry no times: as Fluentd's `multiline_flush_interval` for them.
+const HOST_SILENT: Duration = Duration::from_secs(5);
 /// A name may be missing while it is being changed.
 const MISSING_GRACE: Duration = Duration::from_secs(2);
 
@@ -24,12 +29,14 @@ impl Tailer {
     pub(super) fn tend(&mut self, now: Instant) {
         self.resume(now);
         let indices: Vec<usize> = self.attention.iter().copied().collect();
+        let due = indices.iter().filter_map(|index| self.what_waited(*index, now));
+        let due = due.flatten().collect();
+        self.cut_idle(due);
         for index in indices {
             if self.sources.get(&index).is_some_and(|source| source.left_out) {
                 self.attention.remove(&index);
                 continue;
             }
-            self.cut_what_waited(index, now);
             self.cut_late_tails(index, now);
             self.declare_missing(index, now);
             let Some(source) = self.sources.get_mut(&index) else {
@@ -91,30 +98,25 @@ impl Tailer {
         }
     }
 
-    fn cut_what_waited(&mut self, index: usize, now: Instant) {
-        let Some(source) = self.sources.get_mut(&index) else { return };
+    /// What of a source has waited long enough to be cut.
+    fn what_waited(&mut self, index: usize, now: Instant) -> Option<Vec<(usize, JournaledCut)>> {
+        let source = self.sources.get_mut(&index)?;
         source.note_held(now);
         // More of it may stand in what is not read yet.
-        if source.queued || !source.caught_up {
-            return;
+        if source.left_out || source.queued || !source.caught_up {
+            return None;
         }
-        let due: Vec<_> = source
-            .cutter
-            .held()
-            .filter(|held| {
-                held.extents.last().is_some_and(|end| {
+        let silent = if source.is_host() { HOST_SILENT } else { SILENT };
+        let is_due = |held: &Held<'_>| {
+            let patience = if held.inside_line { IDLE } else { silent };
+            held.last
+                && held.extents.last().is_some_and(|end| {
                     let since = source.held_since.iter().find(|(extent, _)| extent == end);
-                    since.is_some_and(|(_, since)| now.duration_since(*since) >= IDLE)
+                    since.is_some_and(|(_, since)| now.duration_since(*since) >= patience)
                 })
-            })
-            .map(|held| held.iostream)
-            .collect();
-        for iostream in due {
-            let cut = self.sources.get(&index).and_then(|s| s.cutter.pending_cut(iostream));
-            if let Some(cut) = cut {
-                self.cut_idle(index, cut);
-            }
-        }
+        };
+        let due = source.cutter.held().filter(is_due).map(|held| held.iostream);
+        Some(due.filter_map(|io| source.cutter.pending_cut(io)).map(|cut| (index, cut)).collect())
     }
 
     /// The last lines of files that were passed and that nobody will end any more.

@@ -158,6 +158,7 @@ impl Tailer {
         let read = file.read;
         let cutter = file.cutter(cutter);
         let mut sink = self.outgoing.sink(origin, *format, step_ns);
+        cutter.date(step_ns);
         let consumed = cutter.cut(id, read, chunk, cuts, &mut sink);
         if consumed > 0 {
             self.outgoing.metrics.read_bytes.inc_by(consumed as u64);
@@ -332,7 +333,9 @@ impl Tailer {
         let Some(file) = files.get_mut(at) else { return true };
         let mut sink = self.outgoing.sink(origin, *format, step_ns);
         let tail = self.buffer.get(start..).unwrap_or_default();
-        file.cutter(cutter).cut_tail(id, offset, tail, &mut sink);
+        let cutter = file.cutter(cutter);
+        cutter.date(step_ns);
+        cutter.cut_tail(id, offset, tail, &mut sink);
         file.consume(tail.len(), &self.buffer);
         self.outgoing.reached(index, source.point());
         true
@@ -340,10 +343,11 @@ impl Tailer {
 
     /// Cuts what the late lines of a passed file left waiting: its end is not in any later file.
     pub(super) fn finish_late(&mut self, index: usize, at: usize) {
-        for iostream in [IoStream::Stdout, IoStream::Stderr] {
-            let Some(source) = self.sources.get_mut(&index) else { return };
+        let iostreams = [IoStream::Stdout, IoStream::Stderr];
+        while let Some(source) = self.sources.get_mut(&index) {
             let late = source.files.get(at).and_then(|file| file.late.as_deref());
-            let Some(cut) = late.and_then(|late| late.pending_cut(iostream)) else { continue };
+            let cut = late.and_then(|late| iostreams.iter().find_map(|io| late.pending_cut(*io)));
+            let Some(cut) = cut else { break };
             source.cuts.insert(cut);
             self.journal(index);
             let Some(source) = self.sources.get_mut(&index) else { return };
@@ -377,17 +381,26 @@ impl Tailer {
         }
     }
 
-    /// Cuts a fragment that has waited long enough.
-    pub(super) fn cut_idle(&mut self, index: usize, cut: JournaledCut) {
-        let Some(source) = self.sources.get_mut(&index) else { return };
-        source.cuts.insert(cut);
-        // Container logs ship on without a checkpoint: the line may be cut elsewhere after a restart, it is not lost.
-        self.journal(index);
-        let Some(source) = self.sources.get_mut(&index) else { return };
-        let SourceTail { cutter, origin, format, .. } = source;
-        let mut sink = self.outgoing.sink(origin, *format, None);
-        cutter.cut_held(&cut, &mut sink);
-        self.outgoing.reached(index, source.point());
+    /// Cuts what has waited long enough: all of it is written down at once, then cut.
+    pub(super) fn cut_idle(&mut self, due: Vec<(usize, JournaledCut)>) {
+        let Some(&(last, _)) = due.last() else { return };
+        for (index, cut) in &due {
+            let Some(source) = self.sources.get_mut(index) else { continue };
+            source.cuts.insert(*cut);
+            self.checkpoint.put(&source.saved());
+        }
+        let written = self.journal(last);
+        for (index, cut) in due {
+            let Some(source) = self.sources.get_mut(&index) else { continue };
+            // Container logs ship on without a checkpoint: the line may be cut elsewhere after a restart, it is not lost.
+            if source.is_host() && !written {
+                continue;
+            }
+            let SourceTail { cutter, origin, format, .. } = source;
+            let mut sink = self.outgoing.sink(origin, *format, None);
+            cutter.cut_held(&cut, &mut sink);
+            self.outgoing.reached(index, source.point());
+        }
     }
 
     /// A file lost bytes that were read, or holds others: what it holds now is another file. What it held may stand in a

@@ -12,7 +12,7 @@ use naru_proto::ids::FileId;
 use naru_proto::wire::GapReason;
 
 use super::*;
-use crate::cut::{CutJournal, Format, HeldState, Inside, JournaledCut, ResumeState};
+use crate::cut::{CutJournal, Format, HeldState, Inside, JournaledCut, Progress, ResumeState};
 
 /// What this release writes.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/checkpoint-v1-2.bin");
@@ -73,12 +73,18 @@ fn full(restart: u32, acknowledged: u64) -> SourceState {
             Extent { file: new, start: 0, length: 50 },
         ],
         lines: 2,
-        id_time_ns: 1_795_307_400_000_000_001,
+        id_time_ns: Some(1_795_307_400_000_000_001),
         line_start: Some(800),
         continued: true,
+        progress: None,
     };
-    let inside =
-        Inside { line_start: 60, iostream: Some(IoStream::Stdout), partial: true, malformed: true };
+    let inside = Inside {
+        line_start: 60,
+        iostream: Some(IoStream::Stdout),
+        partial: true,
+        malformed: true,
+        rule_state: None,
+    };
     let cut = JournaledCut {
         iostream: Some(IoStream::Stdout),
         first: (old, 700),
@@ -157,6 +163,27 @@ fn what_is_saved_is_loaded() {
     let (_, loaded) = open(&directory.path().join("a/b"));
     assert!(!loaded.fresh && loaded.damage.is_empty() && loaded.other.is_none());
     assert_eq!(loaded.sources, sources(&[&full(0, 11), &host]));
+}
+
+#[test]
+fn what_a_multi_line_rule_waits_for_is_saved() {
+    let directory = scratch();
+    let mut state = full(0, 10);
+    let mut host = small(0, 7);
+    host.source.writer = Writer::HostFile { path: "/v".into() };
+    let progress = Progress { state: 2, last_time_ns: Some(7), inside_line: true };
+    state.cutter.held[0].progress = Some(progress);
+    state.cutter.inside = state.cutter.inside.map(|i| Inside { rule_state: Some(3), ..i });
+    host.cutter.held = state.cutter.held.clone();
+    host.cutter.held[0].iostream = IoStream::Unspecified;
+    host.cutter.held[0].id_time_ns = None;
+    host.cutter.held[0].progress = Some(Progress { last_time_ns: None, ..progress });
+    let (mut checkpoint, _) = open(directory.path());
+    checkpoint.put(&state);
+    checkpoint.put(&host);
+    assert!(checkpoint.sync().unwrap());
+    let (_, loaded) = open(directory.path());
+    assert_eq!(loaded.sources, sources(&[&state, &host]));
 }
 
 #[test]

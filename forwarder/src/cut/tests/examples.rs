@@ -181,8 +181,13 @@ fn what_waits_can_be_cut() {
     assert_eq!(tail.iostream, Some(IoStream::Stdout));
     assert_eq!((tail.first, tail.end_exclusive), ((file_id(1), 0), (file_id(1), 95)));
     cutter.cut_tail(file_id(1), 64, &bytes[64..], &mut recorder);
-    let inside =
-        Inside { line_start: 64, iostream: tail.iostream, partial: false, malformed: false };
+    let inside = Inside {
+        line_start: 64,
+        iostream: tail.iostream,
+        partial: false,
+        malformed: false,
+        rule_state: None,
+    };
     assert_eq!(cutter.state().inside, Some(inside));
     // The file lived after all.
     cutter.cut(file_id(1), 95, b"c\n", &CutJournal::default(), &mut recorder);

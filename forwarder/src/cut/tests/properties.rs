@@ -1,12 +1,13 @@
 //! However the files are read, batched, acknowledged, cut and read again: the records are those of the model.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use naru_proto::frame::Extent;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{Caps, CutJournal, Cutter, Format, JournaledCut, ResumeState};
+use super::super::{Caps, CutJournal, Cutter, Format, JournaledCut, ResumeState, Rule};
 use super::harness::{Cut, Recorder, assert_covers, file_id, iostream};
 use super::model::{File, Model};
 
@@ -47,9 +48,14 @@ enum Action {
 }
 
 fn token() -> impl Strategy<Value = Token> {
+    token_within(60)
+}
+
+/// A line's time is within so many seconds.
+fn token_within(seconds: u8) -> impl Strategy<Value = Token> {
     let text = prop_oneof![4 => "[a-z주é🦀]{0,8}", 1 => "[a-z주é🦀]{0,90}"];
     prop_oneof![
-        6 => (any::<bool>(), any::<bool>(), 0..60_u8, text).prop_map(
+        6 => (any::<bool>(), any::<bool>(), 0..seconds, text).prop_map(
             |(stderr, partial, second, text)| Token::Line { stderr, partial, second, text }
         ),
         1 => (any::<bool>(), any::<bool>(), 0..40_u8)
@@ -108,6 +114,7 @@ struct Node<'a> {
     files: &'a [File],
     format: Format,
     caps: Caps,
+    rule: Option<Arc<Rule>>,
     /// How many files there are, and how long the last of them is.
     written: (usize, usize),
     cutter: Cutter,
@@ -123,13 +130,14 @@ struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    fn new(files: &'a [File], format: Format, caps: Caps) -> Self {
+    fn new(files: &'a [File], format: Format, caps: Caps, rule: Option<Arc<Rule>>) -> Self {
         Self {
             files,
             format,
             caps,
             written: (0, 0),
-            cutter: Cutter::with_caps(format, caps),
+            cutter: Cutter::with_caps(format, caps).with_rule(rule.clone()),
+            rule,
             at: (0, 0),
             unacknowledged: Vec::new(),
             acknowledged: ResumeState::new(format),
@@ -260,7 +268,7 @@ impl<'a> Node<'a> {
         assert!(gone.is_empty());
         assert_eq!(cutter.state(), self.acknowledged);
         self.at = self.position(&self.acknowledged);
-        self.cutter = cutter;
+        self.cutter = cutter.with_rule(self.rule.clone());
     }
 
     fn position(&self, state: &ResumeState) -> (usize, usize) {
@@ -286,18 +294,32 @@ impl<'a> Node<'a> {
         self.written = (last, self.files[last].1.len());
         self.act(&Action::CutTail { crash: false });
         assert!(self.unread().is_empty());
-        self.act(&Action::CutHeld { stderr: false, crash: false });
-        self.act(&Action::CutHeld { stderr: true, crash: false });
+        for stderr in [false, true] {
+            while self.cutter.pending_cut(iostream(stderr)).is_some() {
+                self.act(&Action::CutHeld { stderr, crash: false });
+            }
+        }
+        assert_eq!(self.cutter.held().count(), 0);
     }
 }
 
 fn check(format: Format, caps: Caps, contents: &[Vec<Token>], actions: &[Action]) {
+    check_with(None, format, caps, contents, actions);
+}
+
+fn check_with(
+    rule: Option<Arc<Rule>>,
+    format: Format,
+    caps: Caps,
+    contents: &[Vec<Token>],
+    actions: &[Action],
+) {
     let files: Vec<File> = contents
         .iter()
         .enumerate()
         .map(|(n, tokens)| (n as u8 + 1, render(format, tokens)))
         .collect();
-    let mut node = Node::new(&files, format, caps);
+    let mut node = Node::new(&files, format, caps, rule.clone());
     for action in actions {
         node.act(action);
     }
@@ -305,15 +327,19 @@ fn check(format: Format, caps: Caps, contents: &[Vec<Token>], actions: &[Action]
     // Once more from what is acknowledged, and once more from the start.
     node.crash();
     node.finish();
-    let expected = Model::cut(format, caps, &files, &node.all_cuts);
-    let lengths: Vec<_> = files.iter().map(|(file, bytes)| (*file, bytes.len() as u64)).collect();
-    assert_covers(&expected, &lengths);
-    let expected: BTreeSet<Cut> = expected.into_iter().collect();
-    assert_same(&node.sent, &expected);
     let all_cuts = node.all_cuts.clone();
-    let mut again = Node::new(&files, format, caps);
+    let mut again = Node::new(&files, format, caps, rule.clone());
     again.journal = all_cuts.iter().copied().collect();
     again.finish();
+    let expected = match rule {
+        None => Model::cut(format, caps, &files, &node.all_cuts).into_iter().collect(),
+        // Another model says which lines belong together: here, that nothing else decides.
+        Some(_) => again.sent.clone(),
+    };
+    let cuts: Vec<_> = expected.iter().cloned().collect();
+    let lengths: Vec<_> = files.iter().map(|(file, bytes)| (*file, bytes.len() as u64)).collect();
+    assert_covers(&cuts, &lengths);
+    assert_same(&node.sent, &expected);
     assert_same(&again.sent, &expected);
     assert!(again.all_cuts.iter().all(|cut| all_cuts.contains(cut)), "cut elsewhere");
 }
@@ -322,6 +348,69 @@ fn assert_same(sent: &BTreeSet<Cut>, expected: &BTreeSet<Cut>) {
     let missing: Vec<_> = expected.difference(sent).collect();
     let surplus: Vec<_> = sent.difference(expected).collect();
     assert!(missing.is_empty() && surplus.is_empty(), "missing {missing:#?}, surplus {surplus:#?}");
+}
+
+/// A line that begins with a letter of the alphabet's first half begins a record.
+fn rule() -> Arc<Rule> {
+    static RULE: LazyLock<Arc<Rule>> =
+        LazyLock::new(|| Arc::new(Rule::start_pattern("^[a-m]").unwrap()));
+    Arc::clone(&RULE)
+}
+
+/// Lines of stderr or stdout, perhaps `P`, so many seconds after the one before, and their text.
+fn groups_as_the_model(lines: &[(bool, bool, u8, String)], chunk: usize) {
+    let (mut second, mut bytes) = (0, Vec::new());
+    // The lines of the open records, and the time of their last.
+    let mut open: [Option<(Vec<usize>, u32)>; 2] = [None, None];
+    let mut expected = Vec::new();
+    // Pieces of a line that is not whole yet: its first number, time and text.
+    let mut pieces: [Option<(Vec<usize>, u32, String)>; 2] = [None, None];
+    let mut offsets = Vec::new();
+    for (number, (stderr, partial, later, text)) in lines.iter().enumerate() {
+        second += u32::from(*later);
+        offsets.push(bytes.len());
+        let (minute, within) = (second / 60, second % 60);
+        let (stream, tag) =
+            (if *stderr { "stderr" } else { "stdout" }, if *partial { "P" } else { "F" });
+        bytes.extend(
+            format!("2026-11-22T00:{minute:02}:{within:02}Z {stream} {tag} {text}\n").into_bytes(),
+        );
+        let side = usize::from(*stderr);
+        let line = pieces[side].get_or_insert((Vec::new(), second, String::new()));
+        line.0.push(number);
+        line.2.push_str(text);
+        if *partial {
+            continue;
+        }
+        let Some((numbers, time, text)) = pieces[side].take() else { continue };
+        let starts = text.starts_with(|c| ('a'..='m').contains(&c));
+        match &mut open[side] {
+            Some((record, last)) if !starts && time - *last <= 2 => {
+                record.extend(numbers);
+                *last = time;
+            }
+            open => expected.extend(open.replace((numbers, time)).map(|(record, _)| record)),
+        }
+    }
+    let files = [(1, bytes)];
+    let caps = Caps { bytes: 100_000, lines: 1000 };
+    let mut node = Node::new(&files, Format::Cri, caps, Some(rule()));
+    node.written = (0, files[0].1.len());
+    while !node.unread().is_empty() {
+        node.read(chunk);
+    }
+    let starts = |cut: &Cut| -> Vec<usize> {
+        let lines = offsets.iter().enumerate().filter(|(_, at)| {
+            let at = **at as u64;
+            cut.extents.iter().any(|(_, start, end)| (*start..*end).contains(&at))
+        });
+        lines.map(|(number, _)| number).collect()
+    };
+    let mut found: Vec<_> = node.sent.iter().map(starts).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(node.sent.iter().all(|cut| cut.flags.is_empty()));
 }
 
 fn caps() -> impl Strategy<Value = Caps> {
@@ -364,6 +453,26 @@ proptest! {
     }
 
     #[test]
+    fn so_are_those_of_a_multi_line_rule(
+        format in prop_oneof![4 => Just(Format::Cri), 2 => Just(Format::JsonFile), 2 => Just(Format::Plain)],
+        caps in caps(),
+        contents in vec(vec(token_within(6), 0..14), 1..4),
+        actions in vec(action(), 0..60),
+    ) {
+        let more = if format == Format::JsonFile { 60 } else { 30 };
+        let caps = Caps { bytes: caps.bytes + more, ..caps };
+        check_with(Some(rule()), format, caps, &contents, &actions);
+    }
+
+    #[test]
+    fn a_multi_line_rule_groups_the_lines_of_an_iostream(
+        lines in vec((any::<bool>(), prop::bool::weighted(0.2), 0..3_u8, "[a-z]{0,4}"), 0..40),
+        chunk in 1..400_usize,
+    ) {
+        groups_as_the_model(&lines, chunk);
+    }
+
+    #[test]
     fn hostile_bytes_are_records(
         caps in caps(),
         pieces in vec(prop_oneof![
@@ -375,6 +484,8 @@ proptest! {
         ], 0..30),
         actions in vec(action(), 0..30),
     ) {
-        check(Format::Cri, caps, &[vec![Token::Bytes(pieces.concat())]], &actions);
+        let contents = [vec![Token::Bytes(pieces.concat())]];
+        check(Format::Cri, caps, &contents, &actions);
+        check_with(Some(rule()), Format::Cri, caps, &contents, &actions);
     }
 }

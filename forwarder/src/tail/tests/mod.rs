@@ -9,4 +9,5 @@ mod handover;
 mod hosts;
 mod node;
 mod random;
+mod records;
 mod told;

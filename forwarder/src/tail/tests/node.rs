@@ -306,6 +306,13 @@ impl Node {
         self.indexed.get(line.as_bytes()).map_or(0, BTreeSet::len)
     }
 
+    /// These lines are in one document.
+    pub(super) fn together(&self, lines: &[&str]) -> bool {
+        let of = |line: &&str| self.indexed.get(line.as_bytes());
+        let all: BTreeSet<_> = lines.iter().map(of).collect();
+        all.len() == 1 && !all.contains(&None)
+    }
+
     /// Lines that are in more than one document.
     pub(super) fn twice(&self) -> Vec<String> {
         let twice = self.indexed.iter().filter(|(_, ids)| ids.len() > 1);
