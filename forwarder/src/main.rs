@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use naru_forwarder::config::Config;
+use naru_forwarder::config::{Config, Since};
 use naru_forwarder::files::FileRow;
 use naru_forwarder::{files, standby};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +12,8 @@ const USAGE: &str = "\
 naru-forwarder run   --config FILE   tail and send, until SIGTERM
 naru-forwarder check --config FILE   say whether a configuration is valid
 naru-forwarder files --config FILE   what is tailed, and how far; --json: a list of objects
+
+run --since 24h|TIME passes over files that are new to the checkpoint and were last written before that.
 ";
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
@@ -35,12 +37,14 @@ struct Arguments {
     command: String,
     config: PathBuf,
     json: bool,
+    since: Option<Since>,
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let mut command = None;
     let mut config = None;
     let mut json = false;
+    let mut since = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -49,6 +53,12 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 config = Some(arguments.next().ok_or("--config needs a file")?.into());
             }
             "--json" => json = true,
+            "--since" => {
+                let text = arguments.next().ok_or("--since needs an age or a time")?;
+                let parsed = Since::parse(&text);
+                since =
+                    Some(parsed.ok_or(format!("--since {text:?} is neither an age nor a time"))?);
+            }
             "run" | "check" | "files" if command.is_none() => command = Some(argument),
             other => return Err(format!("unexpected argument {other:?}")),
         }
@@ -58,18 +68,22 @@ fn arguments() -> Result<Option<Arguments>, String> {
         return Err("--json is for files".to_owned());
     }
     let config = config.ok_or("--config FILE is missing")?;
-    Ok(Some(Arguments { command, config, json }))
+    if since.is_some() && command != "run" {
+        return Err("--since is for run".to_owned());
+    }
+    Ok(Some(Arguments { command, config, json, since }))
 }
 
 fn execute(arguments: &Arguments) -> ExitCode {
     let path = &arguments.config;
-    let config = match Config::load(path, &|name| std::env::var(name).ok()) {
+    let mut config = match Config::load(path, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("naru-forwarder: {error}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
+    config.since = arguments.since.clone().or(config.since);
     match arguments.command.as_str() {
         "check" => {
             for doubt in config.doubts() {

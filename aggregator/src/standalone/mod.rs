@@ -127,6 +127,7 @@ pub async fn run(
             aggregator: Target::plain(receiving_on.to_string()),
             containers: inputs.pods_dir.as_deref().map(Containers::at),
             files: inputs.files.iter().cloned().map(Input::from).collect(),
+            since: None,
             http: None,
         },
         &mut registry,

@@ -7,10 +7,12 @@ use serde_saphyr::Spanned;
 
 use super::Environment;
 use super::exclude::{self, RawExclude};
+use super::files;
 use super::multiline::{self, ContainerRules, RawMultiline};
 use super::wrong::Wrong;
 use crate::discover::ContainerDirectory;
 use crate::discover::exclude::Exclusions;
+use crate::discover::host::HostPattern;
 
 /// A log directory of Kubernetes.
 pub(super) const PODS_PATH: &str = "/var/log/pods";
@@ -24,6 +26,8 @@ pub struct Containers {
     pub path: PathBuf,
     /// docker's directory of containers, which the kubelet's may have links to; None: no link is followed.
     pub docker: Option<PathBuf>,
+    /// Where the Fluentd that is replaced has written down how far it has read them.
+    pub pos_file: Option<HostPattern>,
     /// Which of them are not read.
     pub exclude: Exclusions,
     /// Whose lines are joined.
@@ -37,6 +41,7 @@ impl Containers {
         Self {
             path: path.to_path_buf(),
             docker: Some(DOCKER_PATH.into()),
+            pos_file: None,
             exclude: Exclusions::default(),
             multiline: ContainerRules::default(),
         }
@@ -57,6 +62,9 @@ pub(super) struct RawContainers {
     /// docker's directory of containers: links to the logs in it are followed, and no others; `""` follows none. Default:
     /// /var/lib/docker/containers.
     docker: Option<Spanned<String>>,
+    /// The `pos_file` of the Fluentd that is replaced, or a pattern of several: files that are new to the checkpoint are
+    /// read from where it was.
+    pos_file: Option<Spanned<String>>,
     /// Containers whose logs are not read.
     exclude: Option<Vec<Spanned<RawExclude>>>,
     /// Whether Naru's own logs are not read: the pods `naru-forwarder-*` and `naru-aggregator-*`, in the namespace that
@@ -73,10 +81,13 @@ impl RawContainers {
         if self.exclude_own.unwrap_or(true) {
             rules.extend(exclude::own(environment));
         }
+        let pos_file =
+            self.pos_file.as_ref().map(|path| files::pattern("pos_file", path)).transpose()?;
         let docker = directory("docker", self.docker.as_ref(), DOCKER_PATH)?;
         let multiline = multiline::rules(self.multiline.unwrap_or_default())?;
         let Some(path) = directory("path", self.path.as_ref(), PODS_PATH)? else { return Ok(None) };
-        Ok(Some(Containers { path, docker, exclude: Exclusions::new(rules), multiline }))
+        let exclude = Exclusions::new(rules);
+        Ok(Some(Containers { path, docker, pos_file, exclude, multiline }))
     }
 }
 

@@ -23,12 +23,15 @@ pub struct Input {
     pub preset: Option<&'static Preset>,
     /// How their lines are joined; None: every line is a record.
     pub multiline: Option<Arc<Rule>>,
+    /// Where the Fluentd that is replaced has written down how far it has read them.
+    pub pos_file: Option<HostPattern>,
 }
 
 impl From<HostPattern> for Input {
     /// Everything else as it is by default.
     fn from(pattern: HostPattern) -> Self {
-        Self { name: pattern.as_str().to_owned(), pattern, preset: None, multiline: None }
+        let name = pattern.as_str().to_owned();
+        Self { name, pattern, preset: None, multiline: None, pos_file: None }
     }
 }
 
@@ -41,6 +44,8 @@ pub(super) struct RawFiles {
     name: Option<Spanned<String>>,
     /// An absolute path, or a pattern with `*`, `?`, `[…]` and `**`. Default: the preset's.
     path: Option<Spanned<String>>,
+    /// The `pos_file` of the Fluentd that is replaced, or a pattern of several.
+    pos_file: Option<Spanned<String>>,
     /// Patterns of paths that are not read although `path` matches them.
     exclude: Option<Vec<Spanned<String>>>,
     /// The built-in rule that joins their lines into records, or `none`. Default: the preset's, or none.
@@ -55,6 +60,7 @@ impl RawFiles {
         let files = &raw.value;
         let exclude =
             files.exclude.iter().flatten().map(exclusion).collect::<Result<Vec<_>, _>>()?;
+        let pos_file = files.pos_file.as_ref().map(|path| pattern("pos_file", path)).transpose()?;
         let given =
             multiline::checked("multiline", files.multiline.as_ref(), files.start_pattern.as_ref());
         let given = given.transpose()?;
@@ -65,12 +71,13 @@ impl RawFiles {
                 pattern: pattern.without(exclude.clone()),
                 preset,
                 multiline: given.clone().unwrap_or(of_preset),
+                pos_file: pos_file.clone(),
             }
         };
         if let Some(name) = files.name.as_ref().filter(|name| name.value.is_empty()) {
             return Err(Wrong::new("name", name, "is empty"));
         }
-        let path = files.path.as_ref().map(pattern).transpose()?;
+        let path = files.path.as_ref().map(|path| pattern("path", path)).transpose()?;
         let Some(wanted) = &files.preset else {
             return match (&files.name, path) {
                 (None, _) => missing("name"),
@@ -95,11 +102,11 @@ impl RawFiles {
     }
 }
 
-fn pattern(found: &Spanned<String>) -> Result<HostPattern, Wrong> {
-    absolute("path", found)?;
+pub(super) fn pattern(key: &'static str, found: &Spanned<String>) -> Result<HostPattern, Wrong> {
+    absolute(key, found)?;
     let path = &found.value;
     HostPattern::new(path)
-        .map_err(|error| Wrong::new("path", found, format!("{path:?}: {}", error.msg)))
+        .map_err(|error| Wrong::new(key, found, format!("{path:?}: {}", error.msg)))
 }
 
 fn exclusion(found: &Spanned<String>) -> Result<Pattern, Wrong> {

@@ -10,12 +10,14 @@ mod exclude;
 mod files;
 mod multiline;
 pub mod preset;
+mod since;
 mod wrong;
 
 pub use containers::Containers;
 pub use environment::{Environment, default_node};
 pub use files::Input;
 pub use multiline::ContainerRules;
+pub use since::Since;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,6 +56,9 @@ struct RawConfig {
     containers: Option<RawContainers>,
     /// Log files of the host.
     files: Option<Vec<Spanned<RawFiles>>>,
+    /// Files that are new to the checkpoint and were last written before this are not read: an age (`24h`) at the start, or a
+    /// time (RFC 3339). Default: all are read from their start.
+    since: Option<Spanned<String>>,
     /// Where /healthz, /readyz and /metrics are served. Default: 127.0.0.1:7481.
     http: Option<Spanned<String>>,
 }
@@ -73,6 +78,8 @@ pub struct Config {
     pub containers: Option<Containers>,
     /// Log files of the host.
     pub files: Vec<Input>,
+    /// Which files, new to the checkpoint, are too old to be read.
+    pub since: Option<Since>,
     /// Where probes and metrics are served; None in a process that serves its own.
     pub http: Option<SocketAddr>,
 }
@@ -175,6 +182,7 @@ impl RawConfig {
             aggregator: self.aggregator.checked(environment)?,
             containers: self.containers.unwrap_or_default().checked(environment)?,
             files,
+            since: self.since.map(Since::checked).transpose()?,
             http: Some(address),
         })
     }

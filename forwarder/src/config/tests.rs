@@ -202,3 +202,24 @@ fn b19_own_logs_and_those_that_are_named_are_excluded() {
     wrong("{}", &["f.yaml:5: exclude: an exclusion needs"]);
     wrong("{pdo: a}", &["f.yaml:5:", "pdo"]);
 }
+
+#[test]
+fn b20_an_age_and_a_time_are_read() {
+    let parsed = [
+        ("24h", Some(Since::Age(std::time::Duration::from_secs(86_400)))),
+        ("90s", Some(Since::Age(std::time::Duration::from_secs(90)))),
+        ("1970-01-01T00:00:01Z", Some(Since::Time(1_000_000_000))),
+        ("24", None),
+        ("h", None),
+        ("", None),
+        ("yesterday", None),
+        ("1한", None),
+        ("99999999999999999999d", None),
+    ];
+    for (text, expected) in parsed {
+        assert_eq!(Since::parse(text), expected, "{text}");
+    }
+    check("aggregator: {address: a:1}\nsince: 3 days\n", Err(&["f.yaml:2: since: \"3 days\""]));
+    let pos_file = "aggregator: {address: a:1}\ncontainers:\n  pos_file: fluentd.pos\n";
+    check(pos_file, Err(&["f.yaml:3: pos_file: \"fluentd.pos\" is not absolute"]));
+}

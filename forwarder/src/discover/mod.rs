@@ -3,6 +3,7 @@
 //! It says where something happened; what it means for a file is the tailer's business. Without inotify, or when its
 //! queue overflows, everything is looked at again. An error while looking is never taken for absence.
 
+pub mod beginning;
 pub mod docker;
 pub mod exclude;
 pub mod host;

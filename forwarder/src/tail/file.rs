@@ -53,6 +53,8 @@ pub(super) struct TailedFile {
     pub(super) dated_before: u64,
     /// Read to its end, and the writer has gone on to the next.
     pub(super) passed: bool,
+    /// It is decided where it begins.
+    pub(super) placed: bool,
     /// No directory entry is left.
     pub(super) gone: bool,
     /// When it last grew.
@@ -138,6 +140,7 @@ impl TailedFile {
             restored_guard: Guard::default(),
             dated_before: 0,
             passed: false,
+            placed: false,
             gone: false,
             grew: now,
             appeared: now,

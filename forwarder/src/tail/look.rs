@@ -152,7 +152,10 @@ impl Tailer {
                 None => Ok(source.adopt(&root, entries, now)),
             };
             match adopted {
-                Ok(adopted) => self.note(index, adopted),
+                Ok(adopted) => {
+                    self.begin(index, adopted.troubles.is_empty());
+                    self.note(index, adopted);
+                }
                 Err(error) => {
                     let directory = root.join(&directory.pod).join(&directory.container);
                     self.report(directory.join(format!("{restart}.log")), &error);
@@ -215,7 +218,7 @@ impl Tailer {
                 self.discovery.watch_host(directory);
             }
             for path in files {
-                self.host_source(&path.to_string_lossy(), pattern);
+                self.host_source(&path.to_string_lossy(), pattern, now);
             }
         }
         // One that the configuration names no more keeps its position, and is not read.
@@ -237,6 +240,7 @@ impl Tailer {
             let Some(source) = self.sources.get_mut(&index) else { continue };
             let (result, damaged) = source.adopt_host(now, &others, index);
             self.declare_damaged(index, damaged);
+            self.begin(index, result.is_ok());
             let Some(source) = self.sources.get(&index) else { continue };
             let Place::Host { path, .. } = &source.place else { continue };
             let path = PathBuf::from(path);
@@ -280,11 +284,15 @@ impl Tailer {
         }
     }
 
-    fn host_source(&mut self, path: &str, pattern: &HostPattern) {
+    fn host_source(&mut self, path: &str, pattern: &HostPattern, now: Instant) {
         let writer = Writer::HostFile { path: path.to_owned() };
         let source = Source { node: self.config.node.clone(), writer };
         let skip_binary = pattern.is_wildcard();
-        self.index_of(source, Place::Host { path: path.to_owned(), skip_binary });
+        let is_new = !self.by_writer.contains_key(&source.writer);
+        let index = self.index_of(source, Place::Host { path: path.to_owned(), skip_binary });
+        if is_new {
+            self.begin_host(index, now);
+        }
     }
 
     /// Reports a file that cannot be read, once until the reason changes.

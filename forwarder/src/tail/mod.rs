@@ -4,6 +4,7 @@
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 
 mod adopt;
+mod beginning;
 mod docker;
 mod exclusion;
 mod file;
@@ -36,6 +37,7 @@ use crate::channel::{Outbound, TailEnd};
 use crate::checkpoint::{Checkpoint, Loaded};
 use crate::clock;
 use crate::config::Config;
+use crate::discover::beginning::Beginning;
 use crate::discover::{ContainerDirectory, Discovery};
 use crate::health::{FilesRequest, Health};
 use crate::metrics::Metrics;
@@ -95,6 +97,8 @@ pub struct Tailer {
     sources: HashMap<usize, SourceTail>,
     by_writer: HashMap<Writer, usize>,
     next_index: usize,
+    /// Where files begin that the checkpoint does not know.
+    beginning: Beginning,
     /// Whose files lie in the directory of a docker container.
     docker: HashMap<String, usize>,
     /// Sources with bytes to read, in turn.
@@ -136,8 +140,6 @@ impl Tailer {
             .with_docker(
                 config.containers.as_ref().and_then(|containers| containers.docker.clone()),
             ),
-            config,
-            checkpoint,
             inherited,
             end,
             requests,
@@ -145,6 +147,9 @@ impl Tailer {
             sources: HashMap::new(),
             by_writer: HashMap::new(),
             next_index: 0,
+            beginning: beginning::load(&config),
+            config,
+            checkpoint,
             docker: HashMap::new(),
             hot: Queues::default(),
             attention: HashSet::new(),

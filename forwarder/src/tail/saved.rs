@@ -72,6 +72,7 @@ impl SourceTail {
         }
         source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
         source.resuming = Some(now);
+        source.is_new = false;
         source.cuts.clone_from(&state.cuts);
         source.gaps = state.gaps.iter().map(|gap| (0, gap.clone())).collect();
         source.committed = Point {

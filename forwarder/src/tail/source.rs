@@ -82,6 +82,8 @@ pub(super) struct SourceTail {
     /// Restarted then, and not all of its files are open or declared missing yet: nothing is read, for the order of
     /// files decides how records are cut.
     pub(super) resuming: Option<Instant>,
+    /// Nobody has read it before, as far as the checkpoint knows.
+    pub(super) is_new: bool,
     /// Excluded: nothing of it is open.
     pub(super) left_out: bool,
     /// Read at once; grows while a line is longer.
@@ -122,6 +124,7 @@ impl SourceTail {
                 files: Vec::new(),
             },
             resuming: None,
+            is_new: true,
             left_out: false,
             want: READ_BYTES,
             written: Written::default(),

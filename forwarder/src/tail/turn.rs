@@ -414,6 +414,7 @@ impl Tailer {
         fresh.identity = file.identity.take();
         fresh.content = std::mem::replace(&mut file.content, Content::Closed);
         fresh.gone = file.gone;
+        fresh.placed = true;
         let Copied { end: copied, files, damaged } = source.take_copy(at, &others, index, now);
         let Some(file) = source.files.get_mut(at) else { return };
         let unread = file.size > file.read;

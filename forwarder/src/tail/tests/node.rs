@@ -141,6 +141,7 @@ impl Node {
             aggregator: Target::plain("127.0.0.1:1".into()),
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
+            since: None,
             http: None,
         };
         (self.configure)(directory, &mut config);
