@@ -84,6 +84,27 @@ impl Identity {
     }
 }
 
+/// What the kernel answers this test's thread instead of looking.
+#[cfg(test)]
+pub(crate) mod refused {
+    use std::cell::Cell;
+    use std::io;
+
+    use rustix::io::Errno;
+
+    thread_local! {
+        static ANSWER: Cell<Option<Errno>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn with(answer: Option<Errno>) {
+        ANSWER.set(answer);
+    }
+
+    pub(crate) fn check() -> io::Result<()> {
+        ANSWER.get().map_or(Ok(()), |errno| Err(errno.into()))
+    }
+}
+
 /// What the kernel says of an open file.
 #[derive(Debug, Clone, Copy)]
 pub struct Stat {
@@ -110,6 +131,8 @@ pub fn stat(file: impl AsFd) -> io::Result<Stat> {
 
 /// What the kernel says of a name, without following a link.
 pub fn stat_path(path: &Path) -> io::Result<Stat> {
+    #[cfg(test)]
+    refused::check()?;
     let mut found = read_stat(&rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, FIELDS)?);
     if found.identity.birth_ns == 0 && found.regular {
         found.identity.handle = handle::of_path(path);
@@ -137,6 +160,8 @@ fn read_stat(found: &rustix::fs::Statx) -> Stat {
 ///
 /// A link is followed only where the path is the operator's own.
 pub fn directory_changed_ns(path: &Path, follow: bool) -> io::Result<i64> {
+    #[cfg(test)]
+    refused::check()?;
     let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     let found = rustix::fs::statx(CWD, path, flags, FIELDS)?;
     match FileType::from_raw_mode(u32::from(found.stx_mode)) {
@@ -147,6 +172,8 @@ pub fn directory_changed_ns(path: &Path, follow: bool) -> io::Result<i64> {
 
 /// Opens a regular file beneath a directory, following no link.
 pub fn open_beneath(root: &Path, relative: &Path) -> io::Result<(File, Stat)> {
+    #[cfg(test)]
+    refused::check()?;
     let directory =
         rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;

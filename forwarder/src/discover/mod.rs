@@ -89,7 +89,12 @@ pub struct Discovery {
     /// Every directory that is known, and when its entries last changed.
     known: HashMap<Directory, i64>,
     changes: Changes,
+    /// Directories that were refused and reported.
+    refused: HashSet<PathBuf>,
 }
+
+/// Whoever makes more of them is not told of each.
+const REFUSED_MAX: usize = 100;
 
 impl Discovery {
     /// Watches nothing yet: the first [`Self::reconcile`] does.
@@ -109,6 +114,7 @@ impl Discovery {
             unwatched: false,
             known: HashMap::new(),
             changes: Changes::default(),
+            refused: HashSet::new(),
         }
     }
 
@@ -123,6 +129,21 @@ impl Discovery {
         let directory = Directory::Docker(container.to_owned());
         if !self.known.contains_key(&directory) {
             self.look(directory);
+        }
+    }
+
+    /// As where inotify is refused.
+    #[cfg(test)]
+    pub(crate) fn without_inotify(&mut self) {
+        self.watcher = None;
+        self.watched.clear();
+    }
+
+    /// As where no watch is left.
+    #[cfg(test)]
+    pub(crate) fn without_watches(&mut self) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.exhausted = true;
         }
     }
 
@@ -240,10 +261,10 @@ impl Discovery {
                     // Known before its children, so that a child can ask.
                     self.known.entry(directory.clone()).or_insert(0);
                     for name in names {
-                        if let Some(child) = child(directory, &name)
-                            && !self.known.contains_key(&child)
-                        {
-                            self.look(child);
+                        match name.to_str().and_then(|name| child(directory, name)) {
+                            Some(child) if self.known.contains_key(&child) => {}
+                            Some(child) => self.look(child),
+                            None => self.refuse(path.join(name)),
                         }
                     }
                     true
@@ -253,6 +274,15 @@ impl Discovery {
                     false
                 }
             },
+        }
+    }
+
+    /// Says once of a directory that the kubelet did not make it: nothing in it is read.
+    fn refuse(&mut self, path: PathBuf) {
+        if self.refused.len() < REFUSED_MAX && !self.refused.contains(&path) {
+            // As Rust would write it: the name may hold anything but a slash.
+            tracing::warn!(?path, "not a directory of Kubernetes; left out");
+            self.refused.insert(path);
         }
     }
 
@@ -345,10 +375,13 @@ fn recent(changed_ns: i64) -> bool {
 fn child(directory: &Directory, name: &str) -> Option<Directory> {
     match directory {
         Directory::Root => pods::pod_directory(name).map(|_| Directory::Pod(name.to_owned())),
-        Directory::Pod(pod) => Some(Directory::Container(ContainerDirectory {
-            pod: pod.clone(),
-            container: name.to_owned(),
-        })),
+        Directory::Pod(pod) if pods::is_name(name) => {
+            Some(Directory::Container(ContainerDirectory {
+                pod: pod.clone(),
+                container: name.to_owned(),
+            }))
+        }
+        Directory::Pod(_) => None,
         Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) => None,
     }
 }
@@ -361,40 +394,17 @@ fn is_child(directory: &Directory, other: &Directory) -> bool {
     }
 }
 
-fn subdirectories(path: &Path) -> io::Result<Vec<String>> {
+/// The directories in one, by names of any bytes.
+fn subdirectories(path: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            names.extend(entry.file_name().into_string());
+            names.push(entry.file_name());
         }
     }
     Ok(names)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    fn container(pod: &str) -> ContainerDirectory {
-        ContainerDirectory { pod: pod.to_owned(), container: "c".to_owned() }
-    }
-
-    #[test]
-    fn pods_are_found_through_a_linked_root_and_not_through_a_linked_pod() {
-        let directory = tempfile::tempdir().unwrap();
-        let (real, root) = (directory.path().join("real"), directory.path().join("pods"));
-        std::fs::create_dir_all(real.join("ns_one_u1/c")).unwrap();
-        symlink(&real, &root).unwrap();
-        let mut discovery = Discovery::new(Some(root));
-        discovery.reconcile();
-        assert_eq!(discovery.changes().containers, [container("ns_one_u1")].into());
-        std::fs::create_dir_all(real.join("ns_two_u2/c")).unwrap();
-        std::fs::create_dir_all(directory.path().join("secret/c")).unwrap();
-        symlink(directory.path().join("secret"), real.join("ns_evil_u3")).unwrap();
-        assert_eq!(discovery.changes().containers, [container("ns_two_u2")].into());
-        std::fs::remove_dir_all(real.join("ns_one_u1")).unwrap();
-        assert_eq!(discovery.changes().containers, [container("ns_one_u1")].into(), "it is gone");
-    }
-}
+mod tests;

@@ -10,6 +10,8 @@ use std::path::Path;
 use naru_proto::frame::{Container, Source, Writer};
 
 use super::ContainerDirectory;
+#[cfg(test)]
+use crate::identity;
 
 /// The parts of a pod directory's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +30,18 @@ pub fn pod_directory(name: &str) -> Option<PodName<'_>> {
     let mut parts = name.split('_');
     let parts = (parts.next()?, parts.next()?, parts.next()?, parts.next());
     match parts {
-        (namespace, pod, uid, None)
-            if !namespace.is_empty() && !pod.is_empty() && !uid.is_empty() =>
-        {
+        (namespace, pod, uid, None) if [namespace, pod, uid].into_iter().all(is_name) => {
             Some(PodName { namespace, pod, uid })
         }
         _ => None,
     }
+}
+
+/// Whether Kubernetes could have given this name: others may hold what would confuse a terminal, a log or an index.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let in_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    !text.is_empty() && text.bytes().all(in_names)
 }
 
 /// The source of one run of a container.
@@ -102,6 +109,8 @@ pub fn list(
     directory: &ContainerDirectory,
 ) -> io::Result<BTreeMap<u32, Vec<LogFile>>> {
     let mut runs = BTreeMap::<u32, Vec<LogFile>>::new();
+    #[cfg(test)]
+    identity::refused::check()?;
     let entries = match std::fs::read_dir(root.join(&directory.pod).join(&directory.container)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(runs),

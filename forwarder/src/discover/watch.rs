@@ -23,6 +23,9 @@ const READ_BYTES: usize = 16 << 10;
 
 pub(super) struct Watcher {
     descriptor: OwnedFd,
+    /// As if `max_user_watches` were reached.
+    #[cfg(test)]
+    pub(super) exhausted: bool,
 }
 
 pub(super) struct Event {
@@ -34,7 +37,11 @@ pub(super) struct Event {
 impl Watcher {
     pub(super) fn new() -> io::Result<Self> {
         let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        Ok(Self { descriptor })
+        Ok(Self {
+            descriptor,
+            #[cfg(test)]
+            exhausted: false,
+        })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -43,6 +50,10 @@ impl Watcher {
 
     /// Watching a directory again gives the same watch.
     pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> io::Result<i32> {
+        #[cfg(test)]
+        if self.exhausted {
+            return Err(Errno::NOSPC.into());
+        }
         Ok(inotify::add_watch(&self.descriptor, path, flags)?)
     }
 

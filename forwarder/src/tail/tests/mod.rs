@@ -3,6 +3,7 @@
 
 mod beginning;
 mod containers;
+mod discovery;
 mod docker;
 mod excluded;
 mod fairness;
