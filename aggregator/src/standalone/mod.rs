@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use naru_forwarder::app::Forwarder;
-use naru_forwarder::config::{Config as ForwarderConfig, Containers, Input, default_node};
+use naru_forwarder::config::{Config as ForwarderConfig, Containers, Hold, Input, default_node};
 use naru_forwarder::connect::Target;
 use naru_forwarder::discover::host::HostPattern;
 use prometheus_client::registry::Registry;
@@ -128,6 +128,7 @@ pub async fn run(
             containers: inputs.pods_dir.as_deref().map(Containers::at),
             files: inputs.files.iter().cloned().map(Input::from).collect(),
             since: None,
+            hold: Hold::default(),
             http: None,
         },
         &mut registry,

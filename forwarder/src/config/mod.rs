@@ -8,6 +8,7 @@ mod containers;
 mod environment;
 mod exclude;
 mod files;
+mod hold;
 mod multiline;
 pub mod preset;
 mod since;
@@ -33,6 +34,8 @@ use crate::cut::Rule;
 use aggregator::RawAggregator;
 use containers::RawContainers;
 use files::RawFiles;
+pub use hold::Hold;
+use hold::RawHold;
 use wrong::{Text, Wrong};
 
 /// Where the checkpoint is kept.
@@ -59,6 +62,8 @@ struct RawConfig {
     /// Files that are new to the checkpoint and were last written before this are not read: an age (`24h`) at the start, or a
     /// time (RFC 3339). Default: all are read from their start.
     since: Option<Spanned<String>>,
+    /// How long deleted files are held open.
+    hold: Option<RawHold>,
     /// Where /healthz, /readyz and /metrics are served. Default: 127.0.0.1:7481.
     http: Option<Spanned<String>>,
 }
@@ -80,6 +85,8 @@ pub struct Config {
     pub files: Vec<Input>,
     /// Which files, new to the checkpoint, are too old to be read.
     pub since: Option<Since>,
+    /// How long deleted files are held open.
+    pub hold: Hold,
     /// Where probes and metrics are served; None in a process that serves its own.
     pub http: Option<SocketAddr>,
 }
@@ -183,6 +190,7 @@ impl RawConfig {
             containers: self.containers.unwrap_or_default().checked(environment)?,
             files,
             since: self.since.map(Since::checked).transpose()?,
+            hold: self.hold.unwrap_or_default().checked()?,
             http: Some(address),
         })
     }

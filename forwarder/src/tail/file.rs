@@ -61,6 +61,8 @@ pub(super) struct TailedFile {
     pub(super) grew: Instant,
     /// When it came to be, as far as that is known.
     pub(super) appeared: Instant,
+    /// Since when it is deleted and holds what is not acknowledged.
+    pub(super) held_since: Option<Instant>,
     /// Since when it is gone, unopened and unread.
     pub(super) missing_since: Option<Instant>,
     /// Cuts what comes after the file was passed: the source's own cutter is in a later file by then.
@@ -144,6 +146,7 @@ impl TailedFile {
             gone: false,
             grew: now,
             appeared: now,
+            held_since: None,
             missing_since: None,
             late: None,
             late_from: None,

@@ -11,6 +11,7 @@ mod file;
 mod flight;
 mod frames;
 mod gaps;
+mod hold;
 mod hosts;
 mod inherit;
 mod look;

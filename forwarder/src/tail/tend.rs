@@ -62,6 +62,7 @@ impl Tailer {
                 self.heat(index);
             }
         }
+        self.keep_to_budget(now);
         let open = self.sources.values().flat_map(|source| &source.files);
         let open = open.filter(|file| file.is_open()).count();
         self.outgoing.metrics.open_files.set(open as i64);

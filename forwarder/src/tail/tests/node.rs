@@ -142,6 +142,7 @@ impl Node {
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
             since: None,
+            hold: crate::config::Hold::default(),
             http: None,
         };
         (self.configure)(directory, &mut config);
