@@ -89,7 +89,7 @@ metrics! {
     /// Files being tailed.
     open_files: Gauge = ("open_files", None::<Unit>);
     /// Bytes of deleted files that are held open because not all of them is acknowledged.
-    held_bytes: Gauge = ("held", Some(Unit::Bytes));
+    deleted_bytes: Gauge = ("deleted", Some(Unit::Bytes));
     /// Compressed bytes sent and not yet acknowledged.
     unacknowledged_bytes: Gauge = ("unacknowledged", Some(Unit::Bytes));
     /// Compressed bytes that may be unacknowledged: fewer where the aggregator is slow, so that quiet files wait behind little.

@@ -39,7 +39,7 @@ impl Tailer {
                 self.drop_deleted(file.source, file.key);
             }
         }
-        self.outgoing.metrics.held_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.outgoing.metrics.deleted_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Every deleted file that holds what is not acknowledged.

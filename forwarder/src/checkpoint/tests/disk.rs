@@ -5,7 +5,7 @@ use std::process::Command;
 use super::*;
 
 #[test]
-fn a_full_disk_is_an_error_until_it_is_not() {
+fn b14_a_full_disk_is_an_error_until_it_is_not() {
     let directory = scratch();
     let Some(mount) = Tmpfs::mount(directory.path(), "size=1600k") else { return };
     let (mut checkpoint, _) = open(mount.path);
@@ -38,7 +38,7 @@ fn a_full_disk_is_an_error_until_it_is_not() {
 }
 
 #[test]
-fn a_read_only_disk_is_an_error_until_it_is_not() {
+fn b14_a_read_only_disk_is_an_error_until_it_is_not() {
     let directory = scratch();
     let Some(mount) = Tmpfs::mount(directory.path(), "size=8m") else { return };
     let (mut checkpoint, _) = open(mount.path);

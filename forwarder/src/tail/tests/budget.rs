@@ -45,7 +45,7 @@ fn b6_what_the_budget_drops_is_declared_to_the_byte() {
         assert!(!node.missing().is_empty(), "it must bite: {hold:?}");
         check_exact(&node, 1);
         assert_eq!(node.gaps[0].reason(), naru_proto::wire::GapReason::Budget);
-        assert_eq!(node.metrics.held_bytes.get(), 0);
+        assert_eq!(node.metrics.deleted_bytes.get(), 0);
         node.settle(14 * SECOND);
         assert!(node.tailer().sources.is_empty(), "nothing is left of it");
         node.restart();
@@ -76,7 +76,7 @@ fn b6_the_oldest_is_dropped_first_and_what_keeps_up_is_kept() {
         node.pass(SECOND);
     }
     // Read, and not acknowledged: 600 KB each.
-    assert!(node.metrics.held_bytes.get() <= 1_500_000);
+    assert!(node.metrics.deleted_bytes.get() <= 1_500_000);
     let restarts = |node: &Node| {
         let open = node.tailer().sources.values().filter(|s| s.files.iter().any(|f| f.is_open()));
         let mut restarts: Vec<String> = open.map(|s| format!("{:?}", s.place)).collect();
@@ -95,5 +95,5 @@ fn b6_the_oldest_is_dropped_first_and_what_keeps_up_is_kept() {
     node.deaf = true;
     writers[2].lines(&mut node, 3);
     node.pass(ENOUGH.max_age + 2 * SECOND);
-    assert_eq!((node.metrics.held_bytes.get(), restarts(&node).len()), (0, 0));
+    assert_eq!((node.metrics.deleted_bytes.get(), restarts(&node).len()), (0, 0));
 }

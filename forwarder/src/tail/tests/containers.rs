@@ -570,3 +570,68 @@ fn b24_what_is_no_log_file_is_not_looked_at_for_ever() {
     node.check();
     assert!(node.gaps.is_empty());
 }
+
+#[test]
+fn b3_late_writes_between_rename_and_reopen_however_long_that_takes() {
+    for seconds in [0, 1, 3, 10, 30] {
+        let mut node = Node::new(&[]);
+        let mut writer = Writer::new(&node, 0);
+        writer.lines(&mut node, 5);
+        node.settle(SECOND);
+        writer.rename();
+        for _ in 0..seconds {
+            writer.lines(&mut node, 2);
+            node.settle(SECOND);
+        }
+        // The runtime's old writer may flush after the new one has begun.
+        let new = append(&writer.live());
+        let old = writer.swap(new);
+        writer.lines(&mut node, 2);
+        let new = writer.swap(old);
+        writer.lines(&mut node, 2);
+        writer.swap(new);
+        writer.lines(&mut node, 2);
+        node.settle(DONE);
+        node.check();
+        assert!(node.gaps.is_empty(), "{seconds}");
+    }
+}
+
+#[test]
+fn b3_late_lines_long_after_a_file_was_closed() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    let old = append(&writer.live());
+    writer.rotate();
+    writer.lines(&mut node, 3);
+    node.settle(60 * SECOND);
+    let new = writer.swap(old);
+    writer.lines(&mut node, 3);
+    node.settle(5 * SECOND);
+    writer.swap(new);
+    writer.lines(&mut node, 3);
+    node.settle(DONE);
+    node.check();
+}
+
+#[test]
+fn b2_rotations_during_a_stall_of_the_sink_are_read_in_order() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    node.settle(SECOND);
+    node.deaf = true;
+    for _ in 0..5 {
+        writer.lines(&mut node, 3000);
+        writer.partial(&mut node);
+        writer.rotate();
+        node.pass(12 * SECOND);
+    }
+    writer.lines(&mut node, 3);
+    node.pass(SECOND);
+    node.deaf = false;
+    node.settle(DONE);
+    node.check();
+    assert!(node.gaps.is_empty());
+}

@@ -330,6 +330,13 @@ impl Node {
         drop(tailer.discovery.changes());
     }
 
+    /// Opens what there is of containers, and reads nothing.
+    pub(super) fn look_into_containers(&mut self) {
+        let (tailer, _) = self.running.as_mut().unwrap();
+        let changes = tailer.discovery.changes();
+        tailer.apply(changes, clock::now());
+    }
+
     /// Looks for host files, and reads nothing.
     pub(super) fn look(&mut self) {
         let (tailer, _) = self.running.as_mut().unwrap();
