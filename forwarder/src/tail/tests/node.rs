@@ -51,6 +51,8 @@ pub(super) struct Node {
     pub(super) sent_bytes: usize,
     /// By line, how much had been sent with its batch.
     sent_after: BTreeMap<String, usize>,
+    /// The aggregator keeps nothing of what comes.
+    pub(super) forgetful: bool,
     /// By file id, the newest size that the aggregator was told of.
     pub(super) sizes: BTreeMap<bytes::Bytes, u64>,
     /// Physical lines that were written, without their newlines.
@@ -97,6 +99,7 @@ impl Node {
             gaps: Vec::new(),
             untold: Vec::new(),
             deaf: false,
+            forgetful: false,
             judge_nothing: false,
             sent_bytes: 0,
             sent_after: BTreeMap::new(),

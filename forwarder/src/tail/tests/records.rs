@@ -200,3 +200,37 @@ fn b11_lines_of_every_length_arrive_and_the_next_is_intact() {
     node.settle(5 * SECOND);
     node.check();
 }
+
+/// Bytes that this process has ever had resident at once.
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn b11_a_line_of_one_gib_needs_no_memory_and_the_next_is_intact() {
+    const GIB: u64 = 1 << 30;
+    let mut node = Node::new(&["app.log"]);
+    let host = node.host("app.log");
+    // Sparse: NUL bytes that need no disk.
+    let mut file = OpenOptions::new().create(true).append(true).open(&host).unwrap();
+    file.set_len(GIB).unwrap();
+    let before = peak_bytes();
+    node.forgetful = true;
+    let cap = 960 << 10;
+    while node.metrics.read_bytes.get() < GIB / cap * cap {
+        node.settle(Duration::from_millis(250));
+    }
+    file.write_all(b"\n").unwrap();
+    node.settle(SECOND);
+    node.forgetful = false;
+    let next = "the next line";
+    write(&mut node, &host, next);
+    node.settle(SECOND);
+    let grown = peak_bytes() - before;
+    println!("a line of 1 GiB: peak grew by {:.1} MiB", grown as f64 / 1_048_576.0);
+    assert_eq!(node.documents_of(next), 1);
+    assert_eq!(node.metrics.read_bytes.get(), GIB + 1 + next.len() as u64 + 1);
+    assert_eq!(node.metrics.cut_records.get(), GIB.div_ceil(cap) + 1);
+}
