@@ -1,4 +1,7 @@
 //! The programs under test, built as they are shipped but for the profile, which is the story's own.
+//!
+//! `NARU_PROGRAMS=DIR` takes those that are in a directory instead: a release's, or those of a run that must not change
+//! under way.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +22,9 @@ pub fn forwarder() -> &'static Path {
 }
 
 fn build(name: &str) -> PathBuf {
+    if let Some(directory) = std::env::var_os("NARU_PROGRAMS") {
+        return PathBuf::from(directory).join(name);
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--message-format=json-render-diagnostics", "--bin", name, "-p", name]);
     // This crate too: then cargo chooses the features that it chose for this test, and compiles nothing twice.
