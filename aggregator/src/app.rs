@@ -47,6 +47,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         queue_max_bytes: config.queue_max_bytes,
         letters_max_bytes: config.letters_max_bytes,
         security: config.security.clone(),
+        excluded: config.excluded.clone(),
         delivery_grace: DELIVERY_GRACE,
     };
     let storage = Storage::open(&plan)?;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::deliver::{self, Delivery, Destination, Trouble};
-use crate::ingest::{self, IngestConfig, Security, SecurityError};
+use crate::ingest::{self, Excluded, IngestConfig, Security, SecurityError};
 use crate::metrics::{self, Gauges, PREFIX};
 use crate::queue::{Letters, LettersConfig, Queue, QueueConfig};
 use crate::search::backend::Backend;
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) queue_max_bytes: u64,
     pub(crate) letters_max_bytes: u64,
     pub(crate) security: Security,
+    /// What forwarders are told not to read.
+    pub(crate) excluded: Vec<Excluded>,
     /// How long a stop may take to deliver what is queued; the rest is delivered at the next start.
     pub(crate) delivery_grace: Duration,
 }
@@ -190,6 +192,7 @@ impl Stages {
         let metrics = ingest::Metrics::register(registry);
         let mut config = IngestConfig::new(&plan.cluster);
         config.security = plan.security.clone();
+        config.policy = ingest::policy(&plan.excluded);
         let service = ingest::Service::new(config, sink, metrics);
         let admin = admin::Socket::open(
             &plan.data_dir,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use naru_proto::wire;
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Batches that wait for the session; the window bounds what is in flight, this only keeps the pipe full.
 const OUTBOUND: usize = 2;
@@ -34,6 +34,8 @@ pub struct TailEnd {
     pub acked: mpsc::Receiver<Vec<u64>>,
     /// Numbers of declared losses that an aggregator has.
     pub told: mpsc::Receiver<Vec<u64>>,
+    /// The aggregator's policy, since a stream said one.
+    pub policy: watch::Receiver<Option<wire::Policy>>,
     /// Becomes readable when something was acknowledged or the process shall stop.
     pub wake: Wake,
 }
@@ -46,6 +48,8 @@ pub struct SessionEnd {
     pub acked: mpsc::Sender<Vec<u64>>,
     /// Numbers of declared losses that an aggregator has.
     pub told: mpsc::Sender<Vec<u64>>,
+    /// See [`TailEnd::policy`].
+    pub policy: watch::Sender<Option<wire::Policy>>,
     /// See [`TailEnd::wake`].
     pub wake: Wake,
 }
@@ -58,14 +62,16 @@ pub fn pair() -> io::Result<(TailEnd, SessionEnd)> {
     let (outbound_sender, outbound) = mpsc::channel(OUTBOUND);
     let (acked, acked_receiver) = mpsc::channel(ACKED);
     let (told, told_receiver) = mpsc::channel(TOLD);
+    let (policy, policy_receiver) = watch::channel(None);
     let wake = Wake::new()?;
     let tail = TailEnd {
         outbound: outbound_sender,
         acked: acked_receiver,
         told: told_receiver,
+        policy: policy_receiver,
         wake: wake.clone(),
     };
-    Ok((tail, SessionEnd { outbound, acked, told, wake }))
+    Ok((tail, SessionEnd { outbound, acked, told, policy, wake }))
 }
 
 /// Wakes a thread that polls a descriptor.

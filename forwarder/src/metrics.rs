@@ -76,6 +76,8 @@ metrics! {
     acknowledged_records: Counter = ("acknowledged_records", None::<Unit>);
     /// Batches that the aggregator refused, by reason.
     refusals: Family<Reason, Counter> = ("refused_batches", None::<Unit>);
+    /// Batches that the aggregator says it will never take: they are kept and tried every minute, other batches pass them.
+    never_batches: Gauge = ("refused_for_ever_batches", None::<Unit>);
     /// Streams opened to aggregators.
     streams_opened: Counter = ("streams_opened", None::<Unit>);
     /// Rounds over all of the aggregator's addresses in which none took a stream.
@@ -106,6 +108,8 @@ metrics! {
     files: Family<FileLabel, Gauge> = ("files", None::<Unit>);
     /// Bytes declared lost, by reason, as far as their number is known.
     lost_bytes: Family<Reason, Counter> = ("lost", Some(Unit::Bytes));
+    /// Containers, pods and namespaces that the aggregator's policy excludes.
+    policy_excluded: Gauge = ("policy_excluded", None::<Unit>);
     /// 1 while another forwarder uses the data directory and this one waits for its end.
     standing_by: Gauge = ("standing_by", None::<Unit>);
     /// 1 while the checkpoint can be saved.

@@ -74,6 +74,8 @@ struct Sent {
     message: u64,
     /// It was refused and waits.
     not_before: Option<Instant>,
+    /// It was refused for ever.
+    never: bool,
 }
 
 /// How a stream ended.
@@ -204,6 +206,7 @@ impl Session {
                     outstanding_since: None,
                     message: 0,
                     not_before: None,
+                    never: false,
                 };
                 self.unacknowledged.insert(sent.batch.number, sent);
             }
@@ -271,8 +274,13 @@ impl Session {
                 stream.draining = Some((Instant::now() + DRAIN_TIMEOUT, wait));
                 None
             }
-            // Not announced as capabilities, so not sent.
-            server_message::Kind::Policy(_) | server_message::Kind::Settled(_) => None,
+            server_message::Kind::Policy(policy) => {
+                self.end.policy.send_replace(Some(policy));
+                self.end.wake.wake();
+                None
+            }
+            // Not announced as a capability, so not sent.
+            server_message::Kind::Settled(_) => None,
             server_message::Kind::Welcome(_) => None,
         }
     }
@@ -290,6 +298,7 @@ impl Session {
         if numbers.is_empty() {
             return;
         }
+        self.count_never();
         self.acknowledged += numbers.len() as u64;
         // The tailing thread never waits for this task, so it takes them soon; after its end nobody needs them.
         if self.end.acked.send(numbers).await.is_ok() {
@@ -337,9 +346,16 @@ impl Session {
                     "the aggregator will not take a batch; it is kept and tried every minute"
                 );
                 sent.not_before = Some(Instant::now() + NEVER_RETRY);
+                sent.never = true;
+                self.count_never();
                 None
             }
         }
+    }
+
+    fn count_never(&self) {
+        let never = self.unacknowledged.values().filter(|sent| sent.never).count();
+        self.metrics.never_batches.set(never as i64);
     }
 
     /// Whether this stream has nothing more to give.

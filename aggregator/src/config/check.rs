@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 
 use super::given::{Given, NamedFiles, Place, Section, Wrong};
-use super::raw::{RawConfig, RawElasticsearch, RawForwarders, RawListen, RawTls, Text};
+use super::raw::{RawConfig, RawElasticsearch, RawExclude, RawForwarders, RawListen, RawTls, Text};
 use super::text::{self, Environment};
 use super::{Config, LogFormat};
 use crate::elasticsearch::{Credentials, Host, Settings};
-use crate::ingest::{Authentication, Security, TlsFiles};
+use crate::ingest::{Authentication, Excluded, Security, TlsFiles};
 
 /// A segment of the queue; with less there is no room for one.
 const QUEUE_MIN_BYTES: u64 = 64 << 20;
@@ -41,7 +41,11 @@ pub(super) fn check(
         top.overridable("data_dir", raw.data_dir, "NARU_DATA_DIR", "/var/lib/naru-aggregator");
     let absolute = |text: &str| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
     let data_dir = data_dir.parsed(absolute, "an absolute path")?;
-    let (listen, security) = check_listen(raw.listen, raw.forwarders, environment, files)?;
+    let mut forwarders = raw.forwarders;
+    let exclude = forwarders.as_mut().and_then(|raw| raw.value.exclude.take());
+    let excluded = exclude.unwrap_or_default().into_iter().map(check_exclude);
+    let excluded = excluded.collect::<Result<_, _>>()?;
+    let (listen, security) = check_listen(raw.listen, forwarders, environment, files)?;
     let (section, queue) = Section::open(raw.queue, environment);
     let queue = section.value("queue.max_bytes", queue.max_bytes, "20GiB");
     queue.within(queue.bytes()? >= QUEUE_MIN_BYTES, "at least 64MiB")?;
@@ -56,12 +60,30 @@ pub(super) fn check(
         data_dir,
         listen,
         security,
+        excluded,
         queue_max_bytes: queue.bytes()?,
         letters_max_bytes: letters.bytes()?,
         elasticsearch: check_elasticsearch(raw.elasticsearch, environment, files)?,
         http: http.address()?,
         log: format.parsed(LogFormat::of, "text or json")?,
     })
+}
+
+fn check_exclude(raw: Spanned<RawExclude>) -> Result<Excluded, Wrong> {
+    const KEY: &str = "forwarders.exclude";
+    let wrong = |reason: &str| Wrong { place: Place::of(&raw), key: KEY, reason: reason.into() };
+    let RawExclude { namespace, pod, container } = &raw.value;
+    let text = |part: &Option<Text>| part.as_ref().map(|part| part.value.clone());
+    let (namespace, pod, container) = (text(namespace), text(pod), text(container));
+    let namespace = namespace.ok_or_else(|| wrong("an item needs a namespace"))?;
+    if [Some(&namespace), pod.as_ref(), container.as_ref()].contains(&Some(&String::new())) {
+        return Err(wrong("a name is empty"));
+    }
+    if container.is_some() && pod.is_none() {
+        return Err(wrong("a container needs its pod"));
+    }
+    let (pod, container) = (pod.unwrap_or_default(), container.unwrap_or_default());
+    Ok(Excluded { namespace, pod, container })
 }
 
 fn check_listen(

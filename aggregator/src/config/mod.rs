@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::elasticsearch::{Credentials, Host, Settings};
-use crate::ingest::{Authentication, Security};
+use crate::ingest::{Authentication, Excluded, Security};
 
 pub use text::Environment;
 
@@ -34,6 +34,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How forwarders are let in.
     pub security: Security,
+    /// What forwarders are told not to read.
+    pub excluded: Vec<Excluded>,
     /// What the queue may take of the disk.
     pub queue_max_bytes: u64,
     /// What the dead letters may take of the disk.
@@ -178,6 +180,10 @@ impl Config {
         };
         lines.push(("forwarders.authentication", authentication.to_owned()));
         lines.extend(file);
+        lines.extend(self.excluded.iter().map(|excluded| {
+            let Excluded { namespace, pod, container } = excluded;
+            ("forwarders.exclude", format!("{namespace}/{pod}/{container}"))
+        }));
         lines.push(("queue.max_bytes", self.queue_max_bytes.to_string()));
         lines.push(("dead_letters.max_bytes", self.letters_max_bytes.to_string()));
         lines.extend(of_elasticsearch(&self.elasticsearch));

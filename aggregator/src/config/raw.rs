@@ -114,7 +114,23 @@ section! {
         token: Text = Unset;
         /// A file with the authority that signs the forwarders' certificates, PEM, for `certificate`.
         ca: Text = Unset;
+        /// What forwarders are told not to read, a list: each item has a `namespace`, and perhaps a `pod` and a `container`;
+        /// names, not patterns. Files of these are not even opened. Forwarders hear it when they connect, so when the
+        /// aggregators were restarted with it.
+        exclude: Vec<Spanned<RawExclude>> = Unset;
     }
+}
+
+/// Containers that are not read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExclude {
+    /// Of the pods.
+    pub(super) namespace: Option<Text>,
+    /// Left out: every pod of the namespace.
+    pub(super) pod: Option<Text>,
+    /// Left out: every container of the pod.
+    pub(super) container: Option<Text>,
 }
 
 section! {

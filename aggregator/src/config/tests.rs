@@ -85,6 +85,12 @@ fn who_may_connect_is_checked() {
     check(local, "authentication: none", &[]);
     check("address: \"[::1]:7443\"", "authentication: none", &[]);
     check(tls, "token: /t", &[]);
+    check(local, "authentication: none, exclude: [{namespace: a}, {namespace: b, pod: c}]", &[]);
+    let exclude = |item: &str| format!("authentication: none, exclude: [{{{item}}}]");
+    check(local, &exclude("pod: a"), &["f.yaml:3: forwarders.exclude: an item needs a namespace"]);
+    check(local, &exclude("namespace: \"\""), &["f.yaml:3: forwarders.exclude: a name is empty"]);
+    check(local, &exclude("namespace: a, container: b"), &["f.yaml:3: ", "needs its pod"]);
+    check(local, &exclude("namespaces: a"), &["f.yaml:3: ", "namespaces"]);
     check(tls, "authentication: certificate, ca: /ca", &[]);
     check("plaintext: true", "authentication: none", &[]);
     check(open, "token: /t", &["f.yaml:2: listen.address: 0.0.0.0:7443 is not loopback"]);

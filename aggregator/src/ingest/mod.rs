@@ -14,6 +14,7 @@ mod check;
 mod gaps;
 mod keyring;
 pub mod metrics;
+mod policy;
 mod refusals;
 pub mod security;
 mod session;
@@ -26,6 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use naru_proto::capabilities;
 use naru_proto::limits::{BATCH_COMPRESSED_MAX_BYTES, MESSAGE_MAX_BYTES};
 use naru_proto::wire::{self, ingest_server};
 use thiserror::Error;
@@ -37,6 +39,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use gaps::Gap;
 pub use metrics::Metrics;
+pub use policy::{Excluded, policy};
 pub use security::{Authentication, Security, SecurityError, TlsFiles};
 
 use accept::{Acceptor, Peer};
@@ -76,6 +79,8 @@ pub struct IngestConfig {
     pub cluster: String,
     /// What this aggregator understands beyond the base protocol.
     pub capabilities: Vec<String>,
+    /// What forwarders are told not to read; those that can be told.
+    pub policy: wire::Policy,
     /// A stream is drained at an age between this and the next, 20 % more or less.
     pub stream_age_min: Duration,
     /// See [`Self::stream_age_min`].
@@ -99,7 +104,8 @@ impl IngestConfig {
     pub fn new(cluster: impl Into<String>) -> Self {
         Self {
             cluster: cluster.into(),
-            capabilities: Vec::new(),
+            capabilities: vec![capabilities::POLICY.to_owned()],
+            policy: wire::Policy::default(),
             stream_age_min: Duration::from_secs(5 * 60),
             stream_age_max: Duration::from_secs(10 * 60),
             credit_batches: (POOL_BYTES / BATCH_COMPRESSED_MAX_BYTES) as u32,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use naru_proto::batch::BatchError;
+use naru_proto::capabilities;
 use naru_proto::wire::server_message::Kind;
 use naru_proto::wire::{self, RefuseReason, RetryWhere};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -98,6 +99,7 @@ async fn serve(
         return End::Status(Status::unavailable("too many streams"));
     };
     tracing::debug!(node = hello.node, version = hello.version, "open a stream");
+    let takes_policy = hello.capabilities.iter().any(|name| name == capabilities::POLICY);
     let stream = Stream {
         shared,
         node: hello.node.into(),
@@ -106,6 +108,7 @@ async fn serve(
         answers,
         in_flight: JoinSet::new(),
         client_done: false,
+        takes_policy,
     };
     stream.run(inbound).await
 }
@@ -119,6 +122,8 @@ struct Stream<'a> {
     in_flight: JoinSet<Answer>,
     /// It has closed its side: it sends no more, and waits for answers.
     client_done: bool,
+    /// It has said that it understands one.
+    takes_policy: bool,
 }
 
 /// What becomes of a batch.
@@ -175,7 +180,11 @@ impl Stream<'_> {
             limits: Some(naru_proto::limits::announced()),
             credit_batches: self.seat.announce(),
         };
-        self.send(Kind::Welcome(welcome)).await
+        self.send(Kind::Welcome(welcome)).await?;
+        match self.takes_policy {
+            true => self.send(Kind::Policy(self.shared.config.policy.clone())).await,
+            false => Ok(()),
+        }
     }
 
     async fn message(

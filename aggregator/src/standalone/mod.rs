@@ -104,6 +104,7 @@ pub async fn run(
         queue_max_bytes: QUEUE_MAX_BYTES,
         letters_max_bytes: LETTERS_MAX_BYTES,
         security: Security::loopback(),
+        excluded: Vec::new(),
         delivery_grace: DELIVERY_GRACE,
     };
     let storage = Storage::open(&plan)?;

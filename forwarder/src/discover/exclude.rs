@@ -29,7 +29,7 @@ pub struct ExclusionRule {
 pub struct ExcludedContainer {
     /// The namespace's name.
     pub namespace: String,
-    /// The pod's name.
+    /// The pod's name; empty for every pod of the namespace.
     pub pod: String,
     /// The API's uid, or a static pod's hash; empty for any.
     pub pod_uid: String,
@@ -95,7 +95,11 @@ impl Exclusions {
         }
         of_pod.container.clear();
         of_any_uid.container.clear();
-        self.policy.contains(&of_pod) || self.policy.contains(&of_any_uid)
+        if self.policy.contains(&of_pod) || self.policy.contains(&of_any_uid) {
+            return true;
+        }
+        of_any_uid.pod.clear();
+        self.policy.contains(&of_any_uid)
     }
 }
 

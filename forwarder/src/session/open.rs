@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use naru_proto::limits;
 use naru_proto::wire::ingest_client::IngestClient;
 use naru_proto::wire::{
     ClientMessage, Hello, ServerMessage, Welcome, client_message, server_message,
 };
+use naru_proto::{capabilities, limits};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -101,7 +101,7 @@ impl Session {
             node: self.introduction.node.clone(),
             cluster: self.introduction.cluster.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Vec::new(),
+            capabilities: vec![capabilities::POLICY.to_owned()],
             limits: Some(limits::announced()),
         }
     }

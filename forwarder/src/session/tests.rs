@@ -386,3 +386,113 @@ async fn what_ends_a_stream_leads_elsewhere() {
         played.session.abort();
     }
 }
+
+/// Only what an aggregator will never take stays; everything else goes on, and it is tried again, elsewhere too.
+#[tokio::test(start_paused = true)]
+async fn b12_a_batch_that_is_refused_for_ever_holds_up_no_other_and_is_never_given_up() {
+    let mut played = play();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(100).await;
+    let refuse = |number| Refuse {
+        number,
+        reason: RefuseReason::Invalid.into(),
+        r#where: RetryWhere::Never.into(),
+        ..Refuse::default()
+    };
+    played.tail.outbound.send(batch(1)).await.unwrap();
+    assert_eq!(stream.batch().await, 1);
+    stream.say(server_message::Kind::Refuse(refuse(1))).await;
+    let refused = Instant::now();
+    for number in 2..=20 {
+        played.tail.outbound.send(batch(number)).await.unwrap();
+        assert_eq!(stream.batch().await, number);
+        stream.say(server_message::Kind::Ack(Ack { numbers: vec![number] })).await;
+        assert_eq!(played.tail.acked.recv().await, Some(vec![number]));
+    }
+    assert!(refused.elapsed() < Duration::from_secs(1), "it holds nothing up");
+    assert_eq!(stream.batch().await, 1);
+    assert!(refused.elapsed() >= NEVER_RETRY);
+    stream.say(server_message::Kind::Refuse(refuse(1))).await;
+    drop(stream);
+    // An aggregator that can take it.
+    let mut next = played.streams.recv().await.unwrap();
+    next.welcome(1).await;
+    assert_eq!(next.batch().await, 1);
+    next.say(server_message::Kind::Ack(Ack { numbers: vec![1] })).await;
+    assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
+    drop(played.tail);
+    played.session.await.unwrap();
+}
+
+/// Whatever the reason and wherever it may be tried again: a refused batch is sent until it is acknowledged.
+#[tokio::test(start_paused = true)]
+async fn b12_every_refusal_leads_to_another_attempt() {
+    use RefuseReason as R;
+    let reasons = [
+        R::Unspecified,
+        R::Busy,
+        R::NoCredit,
+        R::Checksum,
+        R::TooLarge,
+        R::Invalid,
+        R::WrongNode,
+        R::UnknownFormat,
+        R::Draining,
+    ];
+    for reason in reasons {
+        for place in
+            [RetryWhere::Unspecified, RetryWhere::Here, RetryWhere::Elsewhere, RetryWhere::Never]
+        {
+            let mut played = play();
+            played.tail.outbound.send(batch(1)).await.unwrap();
+            let mut stream = played.streams.recv().await.unwrap();
+            stream.welcome(9).await;
+            assert_eq!(stream.batch().await, 1);
+            let refuse = Refuse {
+                number: 1,
+                reason: reason.into(),
+                r#where: place.into(),
+                retry_ms: 10,
+                ..Refuse::default()
+            };
+            stream.say(server_message::Kind::Refuse(refuse)).await;
+            if matches!(place, RetryWhere::Elsewhere | RetryWhere::Unspecified) {
+                stream = played.streams.recv().await.unwrap();
+                stream.welcome(9).await;
+            }
+            assert_eq!(stream.batch().await, 1, "{reason:?} {place:?}");
+            stream.say(server_message::Kind::Ack(Ack { numbers: vec![1] })).await;
+            assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
+            played.session.abort();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b15_an_aggregator_without_credit_is_sent_nothing_for_as_long_as_it_likes() {
+    let mut played = play();
+    let mut stream = played.streams.recv().await.unwrap();
+    stream.welcome(0).await;
+    played.tail.outbound.send(batch(1)).await.unwrap();
+    // It is alive, and grants nothing; that is no reason to leave.
+    let heard = tokio::time::timeout(Duration::from_secs(3600), stream.batch()).await;
+    assert!(heard.is_err(), "there is no credit");
+    assert!(played.streams.try_recv().is_err(), "it stays");
+    stream.say(server_message::Kind::Credit(Credit { batches: 1 })).await;
+    assert_eq!(stream.batch().await, 1);
+    played.session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn b19_a_policy_is_asked_for_and_passed_on() {
+    let mut played = play();
+    let mut stream = played.streams.recv().await.unwrap();
+    let Some(client_message::Kind::Hello(hello)) = stream.hear().await else { panic!("no Hello") };
+    assert_eq!(hello.capabilities, ["policy"]);
+    stream.say(server_message::Kind::Welcome(Welcome::default())).await;
+    let policy = wire::Policy { generation: 7, ..wire::Policy::default() };
+    stream.say(server_message::Kind::Policy(policy.clone())).await;
+    played.tail.policy.changed().await.unwrap();
+    assert_eq!(*played.tail.policy.borrow_and_update(), Some(policy));
+    played.session.abort();
+}

@@ -15,6 +15,7 @@ mod hold;
 mod hosts;
 mod inherit;
 mod look;
+mod policy;
 mod report;
 mod rounds;
 mod saved;
@@ -31,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use naru_proto::frame::Writer;
+use naru_proto::wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -90,6 +92,8 @@ pub struct Tailer {
     config: Config,
     discovery: Discovery,
     checkpoint: Checkpoint,
+    /// The aggregator's, the last that was heard or saved.
+    policy: Option<wire::Policy>,
     /// Until the first look has found what still has a name.
     inherited: Option<Holder>,
     end: TailEnd,
@@ -132,8 +136,14 @@ impl Tailer {
     /// Takes over what the checkpoint holds. Reads nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, checkpoint, loaded, inherited, end, requests, metrics, health } = parts;
+        let Parts { mut config, checkpoint, loaded, inherited, end, requests, metrics, health } =
+            parts;
         let now = clock::now();
+        let policy = policy::saved(&config.data_dir);
+        if let (Some(policy), Some(containers)) = (&policy, &mut config.containers) {
+            containers.exclude.set_policy(policy::excluded(policy));
+            metrics.policy_excluded.set(policy.excluded.len() as i64);
+        }
         let mut tailer = Self {
             discovery: Discovery::new(
                 config.containers.as_ref().map(|containers| containers.path.clone()),
@@ -142,6 +152,7 @@ impl Tailer {
                 config.containers.as_ref().and_then(|containers| containers.docker.clone()),
             ),
             inherited,
+            policy,
             end,
             requests,
             health,
@@ -206,6 +217,7 @@ impl Tailer {
         if now >= self.timers.reconcile {
             self.reconcile(now);
         }
+        self.take_policy();
         let changes = self.discovery.changes();
         self.apply(changes, now);
         self.inherit(now);

@@ -266,9 +266,11 @@ pub struct Credit {
     #[prost(uint32, tag = "1")]
     pub batches: u32,
 }
-/// What not to read, and how to join lines. A policy replaces the one before it.
+/// What not to read, and how to join lines. A policy replaces the one before it. Sent after Welcome, and when it changes, to
+/// a client that has the capability "policy".
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Policy {
+    /// Names what the policy says: the same for the same rules, whichever aggregator says it.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
     #[prost(message, repeated, tag = "2")]
@@ -276,12 +278,15 @@ pub struct Policy {
     #[prost(message, repeated, tag = "3")]
     pub multiline: ::prost::alloc::vec::Vec<MultilineRule>,
 }
+/// Names are exact, not patterns.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExcludedPod {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
+    /// Empty: every pod of the namespace.
     #[prost(string, tag = "2")]
     pub pod: ::prost::alloc::string::String,
+    /// Empty: whatever its uid.
     #[prost(string, tag = "3")]
     pub pod_uid: ::prost::alloc::string::String,
     /// Empty: every container of the pod.

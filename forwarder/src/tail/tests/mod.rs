@@ -11,6 +11,7 @@ mod fairness;
 mod handover;
 mod hosts;
 mod node;
+mod policy;
 mod random;
 mod records;
 mod told;

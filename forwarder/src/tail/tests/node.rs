@@ -29,7 +29,7 @@ type Configure = dyn Fn(&Path, &mut Config);
 /// See the module.
 pub(super) struct Node {
     pub(super) directory: tempfile::TempDir,
-    state: tempfile::TempDir,
+    pub(super) state: tempfile::TempDir,
     files: Vec<Input>,
     /// What a test changes of the configuration, from the next start on.
     pub(super) configure: Box<Configure>,
@@ -326,6 +326,11 @@ impl Node {
 
     pub(super) fn note(&mut self, line: &str) {
         assert!(self.written.insert(line.as_bytes().to_vec()), "{line} twice");
+    }
+
+    pub(super) fn say_policy(&mut self, policy: wire::Policy) {
+        let (_, session) = self.running.as_ref().unwrap();
+        session.policy.send_replace(Some(policy));
     }
 
     pub(super) fn swallow_events(&mut self) {
