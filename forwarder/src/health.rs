@@ -37,6 +37,7 @@ struct State {
     reason: String,
     unsaved: Option<String>,
     credentials: Option<String>,
+    never: Option<String>,
     standing_by: bool,
 }
 
@@ -65,6 +66,18 @@ impl Health {
         let news = state.credentials != trouble;
         state.credentials = trouble;
         news
+    }
+
+    /// What is said of batches that the aggregator will never take, None if there are none. Lines travel all the same, so this
+    /// leaves it ready: a rollout over all nodes does not stop for one record.
+    pub fn never_taken(&self, never: Option<String>) {
+        self.lock().never = never;
+    }
+
+    /// See [`Self::never_taken`].
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        self.lock().never.clone()
     }
 
     /// Another forwarder uses the data directory; this one takes over when it ends.
@@ -180,7 +193,10 @@ impl Server {
             "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => match self.health.not_ready() {
                 None if self.health.is_standing_by() => (StatusCode::OK, STANDING_BY.to_owned()),
-                None => (StatusCode::OK, "ready\n".to_owned()),
+                None => match self.health.remark() {
+                    None => (StatusCode::OK, "ready\n".to_owned()),
+                    Some(remark) => (StatusCode::OK, format!("ready, but {remark}\n")),
+                },
                 Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
             "/metrics" => {

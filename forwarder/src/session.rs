@@ -33,6 +33,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A batch that was refused for ever is tried again this often: an aggregator may be mended, the lines may not.
 const NEVER_RETRY: Duration = Duration::from_secs(60);
+/// Of a refusal's reason, what is kept: a sentence.
+const DETAIL_MAX_CHARS: usize = 300;
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// Messages handed to the transport and not yet taken by it.
@@ -74,8 +76,8 @@ struct Sent {
     message: u64,
     /// It was refused and waits.
     not_before: Option<Instant>,
-    /// It was refused for ever.
-    never: bool,
+    /// It was refused for ever, for that.
+    never: Option<String>,
 }
 
 /// How a stream ended.
@@ -206,7 +208,7 @@ impl Session {
                     outstanding_since: None,
                     message: 0,
                     not_before: None,
-                    never: false,
+                    never: None,
                 };
                 self.unacknowledged.insert(sent.batch.number, sent);
             }
@@ -339,14 +341,18 @@ impl Session {
                 Some(Ended::Reopen(wait.mul_f64(0.5 + chance::fraction())))
             }
             RetryWhere::Never => {
-                tracing::error!(
-                    ?reason,
-                    detail = refuse.detail,
-                    number = refuse.number,
-                    "the aggregator will not take a batch; it is kept and tried every minute"
-                );
+                let detail: String = refuse.detail.chars().take(DETAIL_MAX_CHARS).collect();
+                if sent.never.as_ref() != Some(&detail) {
+                    // Said once, not every minute.
+                    tracing::error!(
+                        ?reason,
+                        detail,
+                        number = refuse.number,
+                        "the aggregator will not take a batch; it is kept and tried every minute"
+                    );
+                }
                 sent.not_before = Some(Instant::now() + NEVER_RETRY);
-                sent.never = true;
+                sent.never = Some(detail);
                 self.count_never();
                 None
             }
@@ -354,8 +360,12 @@ impl Session {
     }
 
     fn count_never(&self) {
-        let never = self.unacknowledged.values().filter(|sent| sent.never).count();
-        self.metrics.never_batches.set(never as i64);
+        let mut never = self.unacknowledged.values().filter_map(|sent| sent.never.as_ref());
+        let count = never.clone().count();
+        self.metrics.never_batches.set(count as i64);
+        self.health.never_taken(never.next().map(|detail| {
+            format!("the aggregator says that it will never take {count} of the batches: {detail}")
+        }));
     }
 
     /// Whether this stream has nothing more to give.

@@ -39,6 +39,7 @@ struct Played {
     tail: TailEnd,
     streams: mpsc::Receiver<Opened>,
     session: JoinHandle<()>,
+    health: Health,
 }
 
 fn play() -> Played {
@@ -55,8 +56,9 @@ fn play_to(target: Target) -> Played {
     let (tail, end) = channel::pair().unwrap();
     let introduction = Introduction { node: "n".into(), cluster: "c".into() };
     let connector = Connector::new(target).unwrap();
-    let session = Session::new(introduction, connector, end, Metrics::default(), Health::default());
-    Played { tail, streams, session: tokio::spawn(session.run()) }
+    let health = Health::default();
+    let session = Session::new(introduction, connector, end, Metrics::default(), health.clone());
+    Played { tail, streams, session: tokio::spawn(session.run()), health }
 }
 
 impl Opened {
@@ -91,7 +93,7 @@ fn batch(number: u64) -> Outbound {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_aggregator_that_closes_at_once_is_not_hammered() {
+async fn b15_an_aggregator_that_closes_at_once_is_not_hammered() {
     for broken in [false, true] {
         let mut played = play();
         let started = Instant::now();
@@ -149,7 +151,7 @@ async fn a_stream_that_did_its_work_is_followed_by_another_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_acknowledged_goes_elsewhere_after_15_s() {
+async fn b15_what_is_not_acknowledged_goes_elsewhere_after_15_s() {
     let mut played = play();
     played.tail.outbound.send(batch(1)).await.unwrap();
     let mut stream = played.streams.recv().await.unwrap();
@@ -203,7 +205,7 @@ async fn credit_is_kept_to_and_a_refused_batch_waits_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_draining_stream_takes_acknowledgements_and_sends_nothing() {
+async fn b12_a_draining_stream_takes_acknowledgements_and_sends_nothing() {
     let mut played = play();
     let mut stream = played.streams.recv().await.unwrap();
     stream.welcome(9).await;
@@ -340,7 +342,7 @@ async fn a_round_tries_every_address_once_before_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_a_stream_leads_elsewhere() {
+async fn b12_what_ends_a_stream_leads_elsewhere() {
     #[derive(Debug, Clone, Copy)]
     enum Ends {
         Drain,
@@ -397,6 +399,7 @@ async fn b12_a_batch_that_is_refused_for_ever_holds_up_no_other_and_is_never_giv
         number,
         reason: RefuseReason::Invalid.into(),
         r#where: RetryWhere::Never.into(),
+        detail: "a frame of another day".into(),
         ..Refuse::default()
     };
     played.tail.outbound.send(batch(1)).await.unwrap();
@@ -410,6 +413,9 @@ async fn b12_a_batch_that_is_refused_for_ever_holds_up_no_other_and_is_never_giv
         assert_eq!(played.tail.acked.recv().await, Some(vec![number]));
     }
     assert!(refused.elapsed() < Duration::from_secs(1), "it holds nothing up");
+    let remark = played.health.remark().unwrap();
+    assert!(remark.contains("never take 1 of the batches: a frame of another day"), "{remark}");
+    assert_eq!(played.health.not_ready(), None);
     assert_eq!(stream.batch().await, 1);
     assert!(refused.elapsed() >= NEVER_RETRY);
     stream.say(server_message::Kind::Refuse(refuse(1))).await;
@@ -422,6 +428,7 @@ async fn b12_a_batch_that_is_refused_for_ever_holds_up_no_other_and_is_never_giv
     assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
     drop(played.tail);
     played.session.await.unwrap();
+    assert_eq!(played.health.remark(), None);
 }
 
 /// Whatever the reason and wherever it may be tried again: a refused batch is sent until it is acknowledged.
