@@ -337,7 +337,12 @@ impl Session {
                 None
             }
             RetryWhere::Elsewhere | RetryWhere::Unspecified => {
-                tracing::warn!(?reason, detail = refuse.detail, "refused; trying elsewhere");
+                if reason == RefuseReason::Draining {
+                    // It was on its way when the stream was drained, as happens every few minutes.
+                    tracing::debug!(detail = refuse.detail, "refused by a stream that drains");
+                } else {
+                    tracing::warn!(?reason, detail = refuse.detail, "refused; trying elsewhere");
+                }
                 Some(Ended::Reopen(wait.mul_f64(0.5 + chance::fraction())))
             }
             RetryWhere::Never => {

@@ -4,7 +4,7 @@
 //! [`programs`] as a [`process`], does them harm with a [`fault`], waits with [`eventually`], reads back what was indexed
 //! with [`export`] and lets the ledger judge. [`quiet`] fails a story whose log has a WARN or ERROR that it did not
 //! expect. [`hostile`] is a client that lies, and [`sink`] stands in for the aggregator where the forwarder alone is meant;
-//! [`receiver`] is the aggregator's real ingest without the rest of it, [`pki`] signs certificates. [`elasticsearch`] starts
+//! [`receiver`] is the aggregator's real ingest without the rest of it, [`pki`] signs certificates, [`guarded`] is a node that uses them. [`elasticsearch`] starts
 //! the real servers, [`bulk_sink`] stands in for one where it has to be faster or to behave worse than a real one can, [`arrivals`] knows what it has, and
 //! [`delivery`] is the aggregator's delivery alone. [`scale`] says how long a story is. [`corpus`] writes what the benchmarks read, [`cpu`] weighs them.
 
@@ -20,6 +20,7 @@ pub mod elasticsearch;
 pub mod eventually;
 pub mod export;
 pub mod fault;
+pub mod guarded;
 pub mod hostile;
 pub mod http;
 pub mod ledger;

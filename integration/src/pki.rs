@@ -36,8 +36,19 @@ impl Ca {
     /// A new certificate for a name and its key, in one PEM text: a file of it is replaced as a whole.
     #[must_use]
     pub fn sign(&self, name: &str) -> String {
+        self.sign_until(name, 4096)
+    }
+
+    /// The same, but it has expired.
+    #[must_use]
+    pub fn sign_expired(&self, name: &str) -> String {
+        self.sign_until(name, 2020)
+    }
+
+    fn sign_until(&self, name: &str, year: i32) -> String {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         format!("{}{}", certificate.pem(), key.serialize_pem())

@@ -4,126 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use naru_aggregator::ingest::{Authentication, Security, TlsFiles};
+use naru_aggregator::ingest::Security;
 use naru_integration::eventually::eventually;
-use naru_integration::metrics::Metrics;
-use naru_integration::node::{Container, NODE_NAME};
+use naru_integration::guarded::{SERVER, Stage, TOKEN};
+use naru_integration::node::NODE_NAME;
 use naru_integration::pki::Ca;
-use naru_integration::process::Process;
 use naru_integration::receiver::Receiver;
-use naru_integration::rig::Rig;
-use naru_proto::frame::IoStream::Stdout;
-
-/// The name that the forwarder calls the aggregator by.
-const SERVER: &str = "naru-aggregator";
-const TOKEN: &str = "correct-horse-battery-staple";
-
-/// A node with certificates and tokens in files, all of them right.
-struct Stage {
-    rig: Rig,
-    ca: Ca,
-    container: Container,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let mut rig = Rig::new();
-        let container = rig.node.start("shop", "web-0", "web");
-        let stage = Self { rig, ca: Ca::new(), container };
-        stage.put("ca", stage.ca.pem());
-        stage.put("server", &stage.ca.sign(SERVER));
-        stage.put("node", &stage.ca.sign(NODE_NAME));
-        stage.put("token", TOKEN);
-        stage.put("tokens", &format!("an-older-one\n{TOKEN}\n"));
-        stage
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.rig.path(name)
-    }
-
-    /// Replaces a file as a whole.
-    fn put(&self, name: &str, text: &str) {
-        fs::write(self.path("new"), text).unwrap();
-        fs::rename(self.path("new"), self.path(name)).unwrap();
-    }
-
-    fn security(&self, authentication: Authentication) -> Security {
-        let server = self.path("server");
-        let tls = Some(TlsFiles { certificate: server.clone(), key: server });
-        Security { tls, authentication, plaintext: false }
-    }
-
-    fn by_token(&self) -> Security {
-        self.security(Authentication::Token { file: self.path("tokens") })
-    }
-
-    fn by_certificate(&self) -> Security {
-        self.security(Authentication::Certificate { ca: self.path("ca") })
-    }
-
-    /// A forwarder that has a certificate and a token, whichever is asked for.
-    fn forwarder(&mut self, aggregators: &[&Receiver]) -> Process {
-        let addresses: Vec<_> = aggregators.iter().map(|a| a.address().to_string()).collect();
-        let (ca, node, token) = (self.path("ca"), self.path("node"), self.path("token"));
-        self.rig.forwarder_with(&format!(
-            "address: \"{}\", token: {}, \
-             tls: {{ca: {}, certificate: {}, key: {}, server_name: {SERVER}}}",
-            addresses.join(","),
-            token.display(),
-            ca.display(),
-            node.display(),
-            node.display(),
-        ))
-    }
-
-    fn write(&mut self, lines: usize) {
-        for _ in 0..lines {
-            self.container.line(Stdout, "x".repeat(100));
-        }
-    }
-
-    fn caught_up(&self, receiver: &Receiver) {
-        let written = self.rig.node.ledger().written();
-        eventually(&format!("{written} lines arrive"), || {
-            let count = receiver.document_count();
-            if count >= written { Ok(()) } else { Err(format!("{count}; {:?}", self.readiness())) }
-        });
-    }
-
-    /// Every line is there once, and nothing else.
-    fn judge(&self, receiver: &Receiver, story: &str) {
-        let verdict = self.rig.node.ledger().judge(receiver.documents());
-        verdict.print(story, None);
-        verdict.assert_closed();
-    }
-
-    fn readiness(&self) -> Result<(u16, String), String> {
-        self.rig.ask_forwarder("/readyz")
-    }
-
-    fn metrics(&self) -> Metrics {
-        Metrics::of(self.rig.ask_forwarder("/metrics").unwrap().1)
-    }
-
-    /// Waits until `/readyz` gives this reason.
-    fn not_ready_because(&self, reason: &str) {
-        eventually(&format!("it is not ready: {reason}"), || match self.readiness() {
-            Ok((503, text)) if text.contains(reason) => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-    }
-
-    fn ready(&self) {
-        eventually("it is ready", || match self.readiness() {
-            Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-    }
-}
 
 #[test]
 fn a_token_over_tls_delivers_every_line_once() {
