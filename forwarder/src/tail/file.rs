@@ -193,6 +193,11 @@ impl TailedFile {
                 if buffer.get(..guard) != Some(&self.guard[..]) {
                     return Ok(Filled::Truncated);
                 }
+                // Nothing was read of it, but its id is of how it began.
+                let head = usize::from(self.head.length);
+                if self.read == 0 && !buffer.get(..head).is_some_and(|b| self.head.matches(b)) {
+                    return Ok(Filled::Truncated);
+                }
                 let end = from + buffer.len() as u64;
                 if buffer.len() < guard + want && end < self.size {
                     if self.read == 0 {
@@ -235,12 +240,13 @@ impl TailedFile {
     pub(super) fn holds_what_was_read(&self, content: &Content) -> bool {
         let guard = self.saved_guard.unwrap_or_else(|| Guard::of(&self.guard));
         let length = u64::from(guard.length).min(self.read);
+        // First what costs little of a compressed file.
         content
-            .bytes_up_to(self.read - length, length as usize)
-            .is_ok_and(|bytes| guard.matches(&bytes))
+            .bytes_up_to(0, usize::from(self.head.length))
+            .is_ok_and(|bytes| self.head.matches(&bytes))
             && content
-                .bytes_up_to(0, usize::from(self.head.length))
-                .is_ok_and(|bytes| self.head.matches(&bytes))
+                .bytes_up_to(self.read - length, length as usize)
+                .is_ok_and(|bytes| guard.matches(&bytes))
     }
 
     /// Notes how much there is.

@@ -22,6 +22,9 @@ use crate::discover::pods::Order;
 use crate::discover::rotated::{Stamp, rotated};
 use crate::identity::{self, Identity, Stat};
 
+/// Of the first and of the last bytes of a file and of what may be compressed of it.
+const COMPARED_BYTES: usize = 1024;
+
 /// Which files are another source's.
 pub(super) struct Others {
     /// By what they keep over a reboot.
@@ -67,12 +70,30 @@ impl Sibling {
         let births = file.identity.map(|known| (known.birth_ns, self.stat.identity.birth_ns));
         match births {
             Some((known @ 1.., found @ 1..)) if !self.is_gzip() => found > known,
-            _ => self.stat.modified_ns > file.modified_ns,
+            _ => self.stat.modified_ns > file.last_write_ns(),
         }
     }
 
     fn is_gzip(&self) -> bool {
         matches!(self.content, Content::Gzip(..))
+    }
+
+    /// When it came to be, or what it was compressed of was written last.
+    fn written_ns(&self) -> i64 {
+        match self.stat.identity.birth_ns {
+            birth_ns @ 1.. if !self.is_gzip() => birth_ns,
+            _ => self.stat.modified_ns,
+        }
+    }
+
+    /// A file begins with what this one holds: it is being copied, and is not truncated yet.
+    fn is_prefix_of(&self, file: &TailedFile) -> bool {
+        let alike = |start: u64, length: usize| {
+            let pair = (file.bytes_up_to(start, length), self.content.bytes_up_to(start, length));
+            matches!(pair, (Ok(one), Ok(other)) if one == other && one.len() == length)
+        };
+        let length = self.size.min(COMPARED_BYTES as u64) as usize;
+        alike(0, length) && alike(self.size.saturating_sub(length as u64), length)
     }
 
     /// Holds what was read of a file, and no less than it had.
@@ -84,15 +105,36 @@ impl Sibling {
         enough && self.begins_like(file)
     }
 
+    /// Was compressed of a file: of one that is open, everything can be compared.
+    fn is_compressed_of(&self, file: &TailedFile) -> bool {
+        let Content::Plain(handle) = &file.content else {
+            return file.passed && !file.given_up && self.continues(file);
+        };
+        let Ok(stat) = identity::stat(handle) else { return false };
+        let alike = |start: u64, length: usize| {
+            let pair = (file.bytes_up_to(start, length), self.content.bytes_up_to(start, length));
+            matches!(pair, (Ok(one), Ok(other)) if one == other)
+        };
+        let end = stat.size.saturating_sub(COMPARED_BYTES as u64);
+        let length = stat.size.min(COMPARED_BYTES as u64) as usize;
+        length > 0
+            && !self.damaged
+            && !self.foreign
+            && u64::from(stat.size as u32) == self.size
+            && alike(0, length)
+            && alike(end, length)
+    }
+
     /// Holds what was read of a file.
     fn begins_like(&self, file: &TailedFile) -> bool {
-        let compared = file.read > 0 || file.head.length > 0;
         let in_time = file.read > 0 || self.stat.modified_ns >= file.modified_ns;
-        !self.damaged
-            && !self.foreign
-            && compared
-            && in_time
-            && file.holds_what_was_read(&self.content)
+        in_time && self.has_what_was_read(file)
+    }
+
+    /// The same, whenever it was written.
+    fn has_what_was_read(&self, file: &TailedFile) -> bool {
+        let compared = file.read > 0 || file.head.length > 0;
+        !self.damaged && !self.foreign && compared && file.holds_what_was_read(&self.content)
     }
 }
 
@@ -121,8 +163,11 @@ impl SourceTail {
         if let (Some(index), Some((handle, stat))) = (known, &live) {
             self.reopen_live(index, handle, stat);
         }
-        let lost = |file: &TailedFile| !file.is_open() && !file.passed;
         let mut damaged = Vec::new();
+        if let Some(index) = known.filter(|at| self.may_have_missed_copies(*at)) {
+            damaged = self.take_missed_copies(index, others, own, now).1;
+        }
+        let lost = |file: &TailedFile| !file.is_open() && !file.passed;
         if !self.files.is_empty() && (known.is_none() || self.files.iter().any(lost)) {
             let live = live.as_ref().map(|(_, stat)| stat.identity);
             let mut siblings = siblings(&path, others, own, live);
@@ -164,7 +209,14 @@ impl SourceTail {
     fn reopen_live(&mut self, index: usize, handle: &File, stat: &Stat) {
         let Some(file) = self.files.get_mut(index) else { return };
         file.identity = Some(stat.identity);
-        file.modified_ns = stat.modified_ns;
+        let as_read = || {
+            let same = handle.try_clone().map(Content::Plain);
+            same.is_ok_and(|content| file.holds_what_was_read(&content))
+        };
+        if file.modified_ns != stat.modified_ns && as_read() {
+            // Not what is written after a truncation that was not noticed yet: a copy is older than that.
+            file.modified_ns = stat.modified_ns;
+        }
         if !file.is_open()
             && (!file.passed || stat.size != file.read)
             && let Ok(handle) = handle.try_clone()
@@ -197,6 +249,9 @@ impl SourceTail {
         date(&mut file, stat, now);
         file.identity = Some(stat.identity);
         file.content = Content::Plain(handle);
+        if self.files.is_empty() {
+            self.first_look_ns = path.parent().map_or(0, directory_changed_ns);
+        }
         self.files.push(file);
         Ok(())
     }
@@ -224,25 +279,21 @@ impl SourceTail {
     /// Adds the rotated files that nobody knows and that are newer than the newest known one, in their order. Gives the
     /// ids of those that cannot be read.
     fn add_unknown(&mut self, siblings: Vec<Sibling>, now: Instant) -> Vec<FileId> {
+        let known = self.match_known(&siblings, None);
         let Some(newest) = self.files.last() else { return Vec::new() };
-        let is_known = |sibling: &Sibling| {
-            self.files.iter().any(|file| {
-                let known = [file.identity, file.gzip_identity];
-                known.into_iter().flatten().any(|known| known.is_same(&sibling.stat.identity))
-            })
-        };
-        let is_newest = |sibling: &&Sibling| {
-            let known = [newest.identity, newest.gzip_identity];
-            known.into_iter().flatten().any(|known| known.is_same(&sibling.stat.identity))
-        };
-        // A file that was read to its end, and compressed since: it is not open, and known by what it holds.
-        let place = siblings.iter().find(is_newest).or_else(|| {
-            siblings.iter().find(|s| !is_known(s) && newest.passed && s.continues(newest))
-        });
+        let mut pairs = known.iter().zip(&siblings);
+        // The newest file itself, else the newest by name of those that are known.
+        let place = pairs
+            .clone()
+            .find(|(known, _)| **known == Some(self.files.len() - 1))
+            .or_else(|| pairs.rfind(|(known, _)| known.is_some()))
+            .map(|(_, sibling)| sibling)
+            .or_else(|| siblings.iter().find(|s| newest.passed && s.continues(newest)));
         let is_newer: Vec<bool> = siblings
             .iter()
-            .map(|sibling| {
-                !is_known(sibling)
+            .zip(&known)
+            .map(|(sibling, known)| {
+                known.is_none()
                     && !sibling.foreign
                     && match place {
                         Some(place) => sibling.age(place) == Ordering::Greater,
@@ -252,6 +303,35 @@ impl SourceTail {
             .collect();
         let unknown = siblings.into_iter().zip(is_newer).filter(|(_, newer)| *newer);
         self.insert_unknown(self.files.len(), unknown.map(|(sibling, _)| sibling).collect(), now)
+    }
+
+    /// For each rotated file the one that it is: by its identity, or compressed of it since, even while it is open here
+    /// and nothing of it was read. One is compressed of each at most, and none of `but`.
+    fn match_known(&mut self, siblings: &[Sibling], but: Option<usize>) -> Vec<Option<usize>> {
+        let by_identity = |sibling: &Sibling| {
+            self.files.iter().rposition(|file| {
+                let known = [file.identity, file.gzip_identity];
+                known.into_iter().flatten().any(|known| known.is_same(&sibling.stat.identity))
+            })
+        };
+        let known = siblings.iter().map(|s| by_identity(s).filter(|index| but != Some(*index)));
+        let mut known: Vec<Option<usize>> = known.collect();
+        for (at, sibling) in siblings.iter().enumerate().rev().filter(|(_, s)| s.is_gzip()) {
+            if known.get(at).is_none_or(Option::is_some) {
+                continue;
+            }
+            let free = |index: &usize| but != Some(*index) && !known.contains(&Some(*index));
+            let made_of = |index: &usize| {
+                self.files.get(*index).is_some_and(|file| sibling.is_compressed_of(file))
+            };
+            let of = (0..self.files.len()).rev().filter(free).find(made_of);
+            let Some(file) = of.and_then(|index| self.files.get_mut(index)) else { continue };
+            file.gzip_identity = Some(sibling.stat.identity);
+            if let Some(known) = known.get_mut(at) {
+                *known = of;
+            }
+        }
+        known
     }
 
     /// Inserts rotated files that were never read, oldest first. Gives the ids of those that cannot be.
@@ -289,8 +369,17 @@ impl SourceTail {
     ) -> Copied {
         let Place::Host { path, .. } = &self.place else { return Copied::default() };
         let path = PathBuf::from(path);
-        let Some(file) = self.files.get_mut(at) else { return Copied::default() };
         let mut siblings = siblings(&path, others, own, None);
+        // What is another file's, or was made of one, is no copy of this one; nor is what is older by its name.
+        let known = self.match_known(&siblings, Some(at));
+        let place = known.iter().rposition(Option::is_some);
+        let mut known = known.into_iter().enumerate();
+        siblings.retain(|_| {
+            known
+                .next()
+                .is_some_and(|(nth, known)| known.is_none() && place.is_none_or(|p| nth > p))
+        });
+        let Some(file) = self.files.get_mut(at) else { return Copied::default() };
         let never_read = |file: &TailedFile, sibling: &Sibling| {
             file.read == 0
                 && file.head.length == 0
@@ -298,15 +387,76 @@ impl SourceTail {
                 && sibling.stat.identity.birth_ns >= file.modified_ns
                 && !(sibling.is_gzip() || sibling.foreign)
         };
-        let found = siblings.iter().position(|s| s.begins_like(file) || never_read(file, s));
+        let found = siblings.iter().position(|sibling| {
+            let in_time = place.is_some() || file.read > 0;
+            never_read(file, sibling)
+                || sibling.begins_like(file)
+                || (in_time && sibling.has_what_was_read(file))
+        });
         let Some(found) = found else { return Copied::default() };
         let mut copy = siblings.swap_remove(found);
         siblings.retain(|s| !s.foreign && s.age(&copy) == Ordering::Greater);
         let content = std::mem::replace(&mut copy.content, Content::Closed);
         take(file, &copy, content, now);
         let end = Some(copy.size.max(file.read));
+        if !copy.is_gzip() {
+            // It may have been seen to have more: what was written to it since it was truncated.
+            file.size = copy.size.max(file.read);
+        }
         let files = siblings.len();
         Copied { end, files, damaged: self.insert_unknown(at + 1, siblings, now) }
+    }
+
+    /// Nothing was read of a file, and it was not there alone since the first look. A renamed one is not copied any more.
+    pub(super) fn may_have_missed_copies(&self, at: usize) -> bool {
+        let Place::Host { path, .. } = &self.place else { return false };
+        let unread = self.files.get(at).is_some_and(|file| {
+            file.read == 0 && file.head.length == 0 && !file.passed && file.is_open()
+        });
+        let changed_ns = || Path::new(path).parent().map_or(0, directory_changed_ns);
+        unread && at + 1 == self.files.len() && (at > 0 || changed_ns() != self.first_look_ns)
+    }
+
+    /// Of a file of which nothing was read: takes the copies of what it held before, which are known to nobody. It was
+    /// truncated since, unseen. Gives their number, and the ids of those that cannot be read.
+    pub(super) fn take_missed_copies(
+        &mut self,
+        at: usize,
+        others: &Others,
+        own: usize,
+        now: Instant,
+    ) -> (usize, Vec<FileId>) {
+        let nothing = (0, Vec::new());
+        let Place::Host { path, .. } = &self.place else { return nothing };
+        let path = PathBuf::from(path);
+        let Some(live) = self.files.get(at).filter(|_| self.may_have_missed_copies(at)) else {
+            return nothing;
+        };
+        let Content::Plain(handle) = &live.content else { return nothing };
+        let Ok(stat) = identity::stat(handle) else { return nothing };
+        let siblings = siblings(&path, others, own, Some(stat.identity));
+        let known = self.match_known(&siblings, None);
+        let Some(live) = self.files.get_mut(at) else { return nothing };
+        let place = known.iter().rposition(Option::is_some).and_then(|at| siblings.get(at));
+        let is_missed = |sibling: &Sibling| {
+            !sibling.foreign
+                && (sibling.size > 0 || sibling.damaged)
+                && !sibling.is_prefix_of(live)
+                && match place {
+                    Some(place) => sibling.age(place) == Ordering::Greater,
+                    None => sibling.written_ns() > self.first_look_ns,
+                }
+        };
+        let missed: Vec<bool> =
+            siblings.iter().zip(&known).map(|(s, known)| known.is_none() && is_missed(s)).collect();
+        let missed = siblings.into_iter().zip(missed).filter(|(_, missed)| *missed);
+        let missed: Vec<Sibling> = missed.map(|(sibling, _)| sibling).collect();
+        if missed.is_empty() {
+            return nothing;
+        }
+        // What it was seen to have beyond that stands in them.
+        live.size = stat.size;
+        (missed.len(), self.insert_unknown(at, missed, now))
     }
 
     /// Marks the files that were read to their end, closed, and have no name left.
@@ -327,6 +477,11 @@ impl SourceTail {
             file.gone = !known.into_iter().flatten().any(|known| inodes.contains(&known.inode));
         }
     }
+}
+
+/// 0 where it cannot be said.
+fn directory_changed_ns(directory: &Path) -> i64 {
+    identity::directory_changed_ns(directory, true).unwrap_or(0)
 }
 
 /// None between rename and create, and after a deletion.

@@ -97,6 +97,8 @@ pub(super) struct SourceTail {
     pub(super) caught_up: bool,
     /// The committed state is not in the checkpoint yet.
     pub(super) unsaved: bool,
+    /// Host files: when the directory had changed last at the first look. What is older was there before.
+    pub(super) first_look_ns: i64,
     /// What waits for its end, and since when it has not grown.
     pub(super) held_since: Vec<(Extent, Instant)>,
     /// Declared and not known to an aggregator, with the number that it was told under.
@@ -132,6 +134,7 @@ impl SourceTail {
             queued: false,
             caught_up: false,
             unsaved: false,
+            first_look_ns: 0,
             held_since: Vec::new(),
             gaps: Vec::new(),
         }

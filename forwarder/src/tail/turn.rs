@@ -173,7 +173,7 @@ impl Tailer {
     fn identify(&mut self, index: usize, at: usize, now: Instant) -> Step {
         let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
         let Some(file) = source.files.get(at) else { return Step::End(Turn::Nothing) };
-        let over = source.end(at, now) == End::Over;
+        let salt = file.salt;
         let head = match file.bytes_up_to(0, source.cutter.format().head_max_bytes()) {
             Ok(head) => head,
             Err(error) => {
@@ -184,6 +184,11 @@ impl Tailer {
         if head.is_empty() {
             return self.at_end(index, at, now);
         }
+        if source.may_have_missed_copies(at) && self.take_missed_copies(index, at, now) {
+            return Step::Again;
+        }
+        let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
+        let over = source.end(at, now) == End::Over;
         let id = if source.is_host() {
             Some(FileId(chance::bytes()))
         } else {
@@ -191,7 +196,7 @@ impl Tailer {
             format
                 .head(&head)
                 .or(over.then_some(&head[..]))
-                .map(|head| source.container_file_id(head, file.salt))
+                .map(|head| source.container_file_id(head, salt))
         };
         let Some(id) = id else { return self.at_end(index, at, now) };
         let taken = source.files.iter().any(|file| file.id == Some(id));
@@ -215,6 +220,15 @@ impl Tailer {
             return Step::End(Turn::Wait);
         }
         Step::Again
+    }
+
+    /// Whether a file held something else before it was read first, which is read before it.
+    fn take_missed_copies(&mut self, index: usize, at: usize, now: Instant) -> bool {
+        let others = self.other_hosts();
+        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let (files, damaged) = source.take_missed_copies(at, &others, index, now);
+        self.declare_damaged(index, damaged);
+        files > 0
     }
 
     /// Two files of a source begin with the same line: the later one is a copy, or gets another id.
@@ -415,14 +429,15 @@ impl Tailer {
         fresh.content = std::mem::replace(&mut file.content, Content::Closed);
         fresh.gone = file.gone;
         fresh.placed = true;
+        let seen = file.size;
         let Copied { end: copied, files, damaged } = source.take_copy(at, &others, index, now);
         let Some(file) = source.files.get_mut(at) else { return };
-        let unread = file.size > file.read;
+        let unread = seen > file.read;
         let mut loss = Loss {
             file: file.id,
             start: file.read,
             end_exclusive: None,
-            last_known_size: file.size,
+            last_known_size: seen,
             reason: GapReason::Truncated,
         };
         if let Some(copied) = copied {

@@ -77,7 +77,8 @@ impl Node {
         )
     }
 
-    fn keeping(files: &[&str], state: tempfile::TempDir) -> Self {
+    /// Its checkpoint is in this directory.
+    pub(super) fn keeping(files: &[&str], state: tempfile::TempDir) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let container = directory.path().join("pods").join(POD).join("web");
         fs::create_dir_all(container).unwrap();
@@ -336,6 +337,10 @@ impl Node {
     pub(super) fn swallow_events(&mut self) {
         let (tailer, _) = self.running.as_mut().unwrap();
         drop(tailer.discovery.changes());
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.running.is_none()
     }
 
     /// Opens what there is of containers, and reads nothing.

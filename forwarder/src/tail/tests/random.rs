@@ -1,10 +1,11 @@
 //! Random orders of what a writer, the kubelet or logrotate, the aggregator and the process do.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::node::{Node, Writer};
+use super::node::{Node, Writer, append, compress};
 use crate::config::Hold;
 
 struct Chance(u64);
@@ -59,6 +60,128 @@ fn story(seed: u64) {
     node.settle(Duration::from_secs(14));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| node.check()));
     assert!(result.is_ok(), "seed {seed}");
+}
+
+/// A daemon's log, as logrotate numbers and compresses it.
+struct Rotated {
+    file: fs::File,
+    /// Of the numbered files, newest first: whether it is compressed.
+    numbered: Vec<bool>,
+    lines: u64,
+}
+
+impl Rotated {
+    fn name(number: usize, gzip: bool) -> String {
+        format!("x.log.{number}{}", if gzip { ".gz" } else { "" })
+    }
+
+    fn lines(&mut self, node: &mut Node, count: u64) {
+        for _ in 0..count {
+            self.lines += 1;
+            let line = format!("line {} of a daemon", self.lines);
+            node.note(&line);
+            self.file.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+    }
+
+    /// Each numbered file gets the next number.
+    fn shift(&mut self, node: &Node) {
+        for (at, gzip) in self.numbered.iter().enumerate().rev() {
+            let (from, to) = (Self::name(at + 1, *gzip), Self::name(at + 2, *gzip));
+            fs::rename(node.host(&from), node.host(&to)).unwrap();
+        }
+        self.numbered.insert(0, false);
+    }
+
+    fn rotate(&mut self, node: &mut Node, late: u64) {
+        self.shift(node);
+        fs::rename(node.host("x.log"), node.host("x.log.1")).unwrap();
+        self.lines(node, late);
+        self.file = append(&node.host("x.log"));
+    }
+
+    fn copytruncate(&mut self, node: &Node) {
+        self.shift(node);
+        fs::copy(node.host("x.log"), node.host("x.log.1")).unwrap();
+        self.file.set_len(0).unwrap();
+    }
+
+    /// As `delaycompress`: the newest stays plain.
+    fn compress(&mut self, node: &Node) {
+        for (at, gzip) in self.numbered.iter_mut().enumerate().skip(1).filter(|(_, gzip)| !**gzip) {
+            let (plain, packed) =
+                (node.host(&Self::name(at + 1, false)), node.host(&Self::name(at + 1, true)));
+            let modified = fs::metadata(&plain).unwrap().modified().unwrap();
+            compress(&plain, &packed);
+            fs::File::options().write(true).open(&packed).unwrap().set_modified(modified).unwrap();
+            fs::remove_file(plain).unwrap();
+            *gzip = true;
+        }
+    }
+}
+
+/// The same of a host's log. Copies lose nothing here: nobody writes between copying and truncating.
+fn host_story(seed: u64, copies: bool) {
+    let chance = &mut Chance(seed);
+    let mut node = Node::in_memory(&["x.log"]);
+    let file = append(&node.host("x.log"));
+    let mut daemon = Rotated { file, numbered: Vec::new(), lines: 0 };
+    daemon.lines(&mut node, 1 + chance.below(3));
+    node.settle(Duration::from_secs(1));
+    let mut stopped = false;
+    for _ in 0..30 {
+        match chance.below(12) {
+            0..=3 => {
+                let count = chance.below(9);
+                daemon.lines(&mut node, count);
+            }
+            4 | 5 if copies => daemon.copytruncate(&node),
+            4 | 5 => {
+                let late = if stopped { 0 } else { chance.below(3) };
+                daemon.rotate(&mut node, late);
+            }
+            6 => daemon.compress(&node),
+            7 if stopped => node.start(),
+            7 => node.kill(),
+            8 if !stopped => node.acknowledge_all(),
+            9 if !stopped => node.pass(Duration::from_secs(1 + chance.below(12))),
+            _ if !stopped => drop(node.round()),
+            _ => {}
+        }
+        stopped = node.is_stopped();
+        // What is written is seen before the next copy of it is made, or there is no telling what it is a copy of.
+        if copies && !stopped {
+            node.round();
+        }
+    }
+    if stopped {
+        node.start();
+    }
+    node.settle(Duration::from_secs(5));
+    daemon.lines(&mut node, 2);
+    node.settle(Duration::from_secs(5));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| node.check()));
+    assert!(result.is_ok(), "seed {seed}, copies {copies}");
+    assert!(copies || node.gaps.is_empty(), "seed {seed}: {:?}", node.gaps);
+}
+
+/// How many histories of host files are tried; more on demand.
+fn seeds() -> u64 {
+    std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60)
+}
+
+#[test]
+fn b4_whatever_happens_to_a_host_file_every_line_is_indexed_once() {
+    for seed in 0..seeds() {
+        host_story(seed, false);
+    }
+}
+
+#[test]
+fn b5_whatever_is_copied_and_truncated_every_line_is_indexed_once() {
+    for seed in 0..seeds() {
+        host_story(seed, true);
+    }
 }
 
 /// Deleted files over the budget: every byte is sent once, or declared.
