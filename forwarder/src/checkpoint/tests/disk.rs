@@ -56,13 +56,13 @@ fn b14_a_read_only_disk_is_an_error_until_it_is_not() {
 }
 
 /// A small disk of its own; needs root.
-struct Tmpfs<'a> {
+pub(crate) struct Tmpfs<'a> {
     path: &'a Path,
 }
 
 impl<'a> Tmpfs<'a> {
     /// None, by name, where mounting is not allowed.
-    fn mount(path: &'a Path, options: &str) -> Option<Self> {
+    pub(crate) fn mount(path: &'a Path, options: &str) -> Option<Self> {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(path)
@@ -75,7 +75,7 @@ impl<'a> Tmpfs<'a> {
         mounted.then_some(Self { path })
     }
 
-    fn remount(&self, mode: &str) -> bool {
+    pub(crate) fn remount(&self, mode: &str) -> bool {
         let options = format!("remount,{mode}");
         let status = Command::new("mount").args(["-o", &options]).arg(self.path).status();
         status.is_ok_and(|status| status.success())

@@ -1,7 +1,7 @@
 //! What the tests of the checkpoint share, and what it is without damage.
 
 mod damage;
-mod disk;
+pub(crate) mod disk;
 
 use std::collections::HashMap;
 use std::fs;

@@ -15,3 +15,4 @@ mod policy;
 mod random;
 mod records;
 mod told;
+mod unsaved;
