@@ -10,6 +10,8 @@ use super::*;
 use crate::channel::{self, TailEnd};
 use crate::connect::{Target, in_memory};
 
+mod policy;
+
 /// One stream, as the test sees it.
 struct Opened {
     inbound: Streaming<ClientMessage>,
@@ -487,19 +489,5 @@ async fn b15_an_aggregator_without_credit_is_sent_nothing_for_as_long_as_it_like
     assert!(played.streams.try_recv().is_err(), "it stays");
     stream.say(server_message::Kind::Credit(Credit { batches: 1 })).await;
     assert_eq!(stream.batch().await, 1);
-    played.session.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn b19_a_policy_is_asked_for_and_passed_on() {
-    let mut played = play();
-    let mut stream = played.streams.recv().await.unwrap();
-    let Some(client_message::Kind::Hello(hello)) = stream.hear().await else { panic!("no Hello") };
-    assert_eq!(hello.capabilities, ["policy"]);
-    stream.say(server_message::Kind::Welcome(Welcome::default())).await;
-    let policy = wire::Policy { generation: 7, ..wire::Policy::default() };
-    stream.say(server_message::Kind::Policy(policy.clone())).await;
-    played.tail.policy.changed().await.unwrap();
-    assert_eq!(*played.tail.policy.borrow_and_update(), Some(policy));
     played.session.abort();
 }
