@@ -9,6 +9,8 @@
 
 pub mod cri;
 pub mod encoding;
+#[cfg(test)]
+mod fuzz;
 pub mod json;
 pub mod json_file;
 pub mod level;
