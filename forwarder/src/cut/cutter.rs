@@ -295,8 +295,9 @@ impl Cutter {
             return;
         }
         for iostream in [IoStream::Stdout, IoStream::Stderr] {
-            while let Some(cut) = self.pending_cut(iostream).filter(|cut| cuts.ends(cut)) {
-                self.cut_held(&cut, sink);
+            let (rules, waiting) = self.parts(iostream);
+            while let Some(cut) = waiting.due(rules, cuts) {
+                waiting.cut(rules, &cut, sink);
             }
         }
     }

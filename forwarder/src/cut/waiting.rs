@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::fragment::{Fragment, first_line};
 use super::rule::{MATCHED_MAX_BYTES, Rule};
-use super::{Caps, Format, Inside, JournaledCut, Position, Progress, Sink};
+use super::{Caps, CutJournal, Format, Inside, JournaledCut, Position, Progress, Sink};
 use naru_proto::frame::IoStream;
 
 /// A line continues the record of one that is at most so much older.
@@ -202,14 +202,17 @@ impl Waiting {
             (Some(one), None) | (None, Some(one)) => (one, one),
             (None, None) => return None,
         };
-        Some(JournaledCut {
-            iostream: Some(first.state.iostream).filter(|io| *io != IoStream::Unspecified),
-            first: first.first()?,
-            end_exclusive: last.end_exclusive()?,
-        })
+        Some(JournaledCut { end_exclusive: last.end_exclusive()?, ..journalled(first)? })
     }
 
-    /// Makes the cut that [`Self::pending_cut`] says.
+    /// The journalled cut that is to be repeated now: of the record alone, whatever is known of the line behind it by
+    /// now, or of all that waits.
+    pub(super) fn due(&self, rules: Rules<'_>, cuts: &CutJournal) -> Option<JournaledCut> {
+        let alone = self.record.as_ref().and_then(journalled);
+        alone.into_iter().chain(self.pending_cut(rules)).find(|cut| cuts.ends(cut))
+    }
+
+    /// Makes the cut that [`Self::pending_cut`] or [`Self::due`] says.
     pub(super) fn cut(&mut self, rules: Rules<'_>, cut: &JournaledCut, sink: &mut impl Sink) {
         let joins = self.record.is_some()
             && self
@@ -236,6 +239,15 @@ impl Waiting {
             progress.inside_line = inside_line;
         }
     }
+}
+
+/// The cut behind a fragment.
+fn journalled(fragment: &Fragment) -> Option<JournaledCut> {
+    Some(JournaledCut {
+        iostream: Some(fragment.state.iostream).filter(|io| *io != IoStream::Unspecified),
+        first: fragment.first()?,
+        end_exclusive: fragment.end_exclusive()?,
+    })
 }
 
 /// An empty one that begins with this piece.

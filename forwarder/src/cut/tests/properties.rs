@@ -413,6 +413,38 @@ fn groups_as_the_model(lines: &[(bool, bool, u8, String)], chunk: usize) {
     assert!(node.sent.iter().all(|cut| cut.flags.is_empty()));
 }
 
+#[test]
+fn a_record_is_cut_where_it_was_however_much_is_known_of_the_line_behind_it() {
+    let line = |stderr, partial, second, text: &str| Token::Line {
+        stderr,
+        partial,
+        second,
+        text: text.to_owned(),
+    };
+    let contents = [vec![
+        line(true, true, 3, ""),
+        line(true, false, 0, ""),
+        // With what is read of it when the state is saved, it has room in the record; with what comes, it has not.
+        line(true, true, 3, "n"),
+        line(false, false, 0, ""),
+        line(true, true, 0, ""),
+        line(false, false, 0, "quiet"),
+        line(true, false, 0, "n"),
+    ]];
+    let actions = [
+        Action::Write(94),
+        Action::Read(1),
+        Action::Read(1),
+        Action::Read(1),
+        Action::Batch,
+        Action::Acknowledge(0),
+        Action::Write(62),
+        Action::CutHeld { stderr: true, crash: false },
+    ];
+    let caps = Caps { bytes: 97, lines: 3 };
+    check_with(Some(rule()), Format::Cri, caps, &contents, &actions);
+}
+
 fn caps() -> impl Strategy<Value = Caps> {
     (prop_oneof![8..40_usize, 40..200_usize], 1..6_usize)
         .prop_map(|(bytes, lines)| Caps { bytes, lines })
