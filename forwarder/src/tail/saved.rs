@@ -71,6 +71,9 @@ impl SourceTail {
             source.is_of_docker(&container);
         }
         source.files = state.files.iter().map(|file| restored_file(file, now)).collect();
+        // What is older than the last write that was seen was there before, or was judged by the run before.
+        let written = source.files.iter().map(|file| file.modified_ns);
+        source.first_look_ns = written.max().unwrap_or(0);
         source.resuming = Some(now);
         source.is_new = false;
         source.cuts.clone_from(&state.cuts);

@@ -510,3 +510,20 @@ fn b1_every_evidence_survives_restarts_reboots_and_a_reused_inode() {
         assert!(node.gaps.is_empty(), "{best:?} {:?}", node.gaps);
     }
 }
+
+#[test]
+fn b5_what_was_rotated_before_the_first_look_is_not_read_when_a_file_is_emptied_after_a_restart() {
+    let mut node = Node::new(&["x.log"]);
+    fs::write(node.host("x.log.1"), "before the first look\n").unwrap();
+    let mut daemon = Daemon::new(&node);
+    daemon.lines(&mut node, 1);
+    node.settle(2 * SECOND);
+    node.restart();
+    node.settle(2 * SECOND);
+    // Nothing is copied.
+    daemon.file.set_len(0).unwrap();
+    node.settle(2 * SECOND);
+    daemon.lines(&mut node, 1);
+    node.settle(DONE);
+    node.check();
+}
