@@ -88,6 +88,8 @@ metrics! {
     gaps: Family<Reason, Counter> = ("gaps", None::<Unit>);
     /// Files that cannot be read now.
     unreadable_files: Gauge = ("unreadable_files", None::<Unit>);
+    /// Log files, and new directories of pods and containers, that were seen to come and were gone before they could be opened: what they held is not known.
+    missed_files: Counter = ("missed_files", None::<Unit>);
     /// Files being tailed.
     open_files: Gauge = ("open_files", None::<Unit>);
     /// Bytes of deleted files that are held open because not all of them is acknowledged.

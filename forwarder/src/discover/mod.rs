@@ -64,6 +64,10 @@ pub struct Changes {
     pub host: bool,
     /// Files that were written to.
     pub written: HashSet<(Directory, OsString)>,
+    /// Live log files that were deleted, by their container's directory and run.
+    pub deleted: HashSet<(ContainerDirectory, u32)>,
+    /// How many directories of pods and containers were made and gone before they could be looked into.
+    pub missed: u64,
 }
 
 impl Changes {
@@ -74,6 +78,8 @@ impl Changes {
             && self.docker.is_empty()
             && !self.host
             && self.written.is_empty()
+            && self.deleted.is_empty()
+            && self.missed == 0
     }
 }
 
@@ -89,8 +95,17 @@ pub struct Discovery {
     /// Every directory that is known, and when its entries last changed.
     known: HashMap<Directory, i64>,
     changes: Changes,
+    /// Directories that were known and are gone: events of their making may still wait in the queue.
+    left: Left,
     /// Directories that were refused and reported.
     refused: HashSet<PathBuf>,
+}
+
+/// Those forgotten since the queue was last read, and those forgotten between that and the time before.
+#[derive(Debug, Default)]
+struct Left {
+    lately: HashSet<Directory>,
+    before: HashSet<Directory>,
 }
 
 /// Whoever makes more of them is not told of each.
@@ -114,6 +129,7 @@ impl Discovery {
             unwatched: false,
             known: HashMap::new(),
             changes: Changes::default(),
+            left: Left::default(),
             refused: HashSet::new(),
         }
     }
@@ -319,6 +335,7 @@ impl Discovery {
         if self.known.remove(directory).is_none() {
             return;
         }
+        self.left.lately.insert(directory.clone());
         match directory {
             Directory::Container(of) => {
                 self.changes.containers.insert(of.clone());
@@ -339,6 +356,8 @@ impl Discovery {
 
     fn read_events(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
+        // What was forgotten before the last reading has no event left in the queue.
+        self.left.before = std::mem::take(&mut self.left.lately);
         let mut events = Vec::new();
         if let Err(error) = watcher.read(&mut events) {
             tracing::warn!(%error, "read inotify events");
@@ -358,11 +377,33 @@ impl Discovery {
                 self.changes.written.insert((directory, event.name));
             } else {
                 self.known.entry(directory.clone()).and_modify(|changed_ns| *changed_ns = 0);
+                self.note_deleted(&directory, &event);
                 match event.name.to_str().and_then(|name| child(&directory, name)) {
-                    Some(child) => self.look(child),
+                    Some(child) => self.look_at_child(child, event.flags),
                     None => self.look(directory),
                 }
             }
+        }
+    }
+
+    /// Counts a directory that was made and is gone already: what was in it was never seen.
+    fn look_at_child(&mut self, child: Directory, flags: ReadFlags) {
+        self.look(child.clone());
+        let made = flags.contains(ReadFlags::CREATE) && flags.contains(ReadFlags::ISDIR);
+        let was_known = self.left.lately.contains(&child) || self.left.before.contains(&child);
+        if made && !was_known && !self.known.contains_key(&child) {
+            tracing::debug!(directory = ?child, "gone before it could be looked into");
+            self.changes.missed += 1;
+        }
+    }
+
+    fn note_deleted(&mut self, directory: &Directory, event: &watch::Event) {
+        if let Directory::Container(of) = directory
+            && event.flags.contains(ReadFlags::DELETE)
+            && let Some((run, file)) = event.name.to_str().and_then(pods::log_file)
+            && file.order == pods::Order::Live
+        {
+            self.changes.deleted.insert((of.clone(), run));
         }
     }
 }

@@ -81,3 +81,32 @@ fn b8_forged_directories_are_left_out_and_reported_once() {
     discovery.reconcile();
     assert_eq!(discovery.refused.len(), REFUSED_MAX);
 }
+
+#[test]
+fn b7_a_directory_that_was_gone_before_it_was_looked_into_is_counted_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::create_dir_all(root.join("ns_one_u1/c")).unwrap();
+    let mut discovery = Discovery::new(Some(root.to_path_buf()));
+    discovery.reconcile();
+    assert_eq!(discovery.changes().missed, 0);
+    std::fs::create_dir_all(root.join("ns_two_u2/c")).unwrap();
+    std::fs::create_dir(root.join("ns_one_u1/d")).unwrap();
+    std::fs::create_dir(root.join("forged")).unwrap();
+    std::fs::File::create(root.join("ns_file_u2")).unwrap();
+    std::fs::remove_file(root.join("ns_file_u2")).unwrap();
+    std::fs::remove_dir(root.join("forged")).unwrap();
+    std::fs::remove_dir_all(root.join("ns_two_u2")).unwrap();
+    std::fs::remove_dir_all(root.join("ns_one_u1/d")).unwrap();
+    let changes = discovery.changes();
+    assert!(!changes.is_empty());
+    assert_eq!(changes.missed, 2, "a pod and a container");
+    // Found by a scan before the event of its making was read, and gone again.
+    std::fs::create_dir_all(root.join("ns_three_u3/c")).unwrap();
+    discovery.reconcile();
+    std::fs::remove_dir_all(root.join("ns_three_u3")).unwrap();
+    discovery.reconcile();
+    std::fs::remove_dir_all(root.join("ns_one_u1")).unwrap();
+    assert_eq!(discovery.changes().missed, 0);
+    assert_eq!(discovery.changes().missed, 0);
+}

@@ -48,6 +48,7 @@ impl Tailer {
         if changes.host {
             self.look_at_host_files(now);
         }
+        self.count_missed(&changes);
         for (directory, name) in changes.written {
             match directory {
                 Directory::Container(directory) => {
@@ -116,6 +117,10 @@ impl Tailer {
             self.leave_out(directory);
             return;
         }
+        if self.is_crowded() {
+            self.crowded_out.insert(directory.clone());
+            return;
+        }
         let Some(containers) = &self.config.containers else { return };
         let root = containers.path.clone();
         let mut runs = match pods::list(&root, directory) {
@@ -147,10 +152,13 @@ impl Tailer {
             let index = self.index_of(source, place);
             let linked = self.docker_link(directory, &entries);
             let Some(source) = self.sources.get_mut(&index) else { continue };
+            let before = source.open_files();
             let adopted = match linked.or_else(|| source.docker.clone()) {
                 Some(container) => self.adopt_docker(index, &container, now),
                 None => Ok(source.adopt(&root, entries, now)),
             };
+            let after = self.sources.get(&index).map_or(0, SourceTail::open_files);
+            self.open_files += after.saturating_sub(before);
             match adopted {
                 Ok(adopted) => {
                     self.begin(index, adopted.troubles.is_empty());

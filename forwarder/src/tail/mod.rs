@@ -5,6 +5,7 @@
 
 mod adopt;
 mod beginning;
+mod descriptors;
 mod docker;
 mod exclusion;
 mod file;
@@ -15,6 +16,7 @@ mod hold;
 mod hosts;
 mod inherit;
 mod look;
+mod missed;
 mod policy;
 mod report;
 mod rounds;
@@ -120,6 +122,12 @@ pub struct Tailer {
     unreadable: BTreeMap<PathBuf, String>,
     /// Directories in which something could not be looked at: no event tells when it can.
     look_again: HashSet<ContainerDirectory>,
+    /// Files that are open, as of the last look at all of them and with what was opened since.
+    open_files: usize,
+    /// No more are opened.
+    open_files_max: usize,
+    /// Directories that are not looked into before files were closed.
+    crowded_out: HashSet<ContainerDirectory>,
     timers: Timers,
 }
 
@@ -172,6 +180,9 @@ impl Tailer {
             buffer: Vec::new(),
             unreadable: BTreeMap::new(),
             look_again: HashSet::new(),
+            open_files: 0,
+            open_files_max: descriptors::open_files_max(),
+            crowded_out: HashSet::new(),
             timers: Timers { reconcile: now, tend: now, save: now, status: now, active: false },
         };
         tailer.restore(&loaded, now);
@@ -254,7 +265,7 @@ impl Tailer {
         if let Some(since) = self.outgoing.waits_since() {
             deadline = deadline.min(since + LINGER);
         }
-        if !self.attention.is_empty() {
+        if !self.attention.is_empty() || !self.crowded_out.is_empty() {
             deadline = deadline.min(self.timers.tend);
         }
         if self.sources.values().any(|source| source.unsaved) {

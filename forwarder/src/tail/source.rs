@@ -169,6 +169,11 @@ impl SourceTail {
         self.files.iter().position(readable)
     }
 
+    /// How many of its files are open.
+    pub(super) fn open_files(&self) -> usize {
+        self.files.iter().filter(|file| file.is_open()).count()
+    }
+
     /// Whether what is read next will be deleted before long: its name is gone, or it is a rotated file's.
     pub(super) fn is_at_risk(&self) -> bool {
         self.next_file().is_some_and(|at| {

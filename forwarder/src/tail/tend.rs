@@ -63,9 +63,9 @@ impl Tailer {
             }
         }
         self.keep_to_budget(now);
-        let open = self.sources.values().flat_map(|source| &source.files);
-        let open = open.filter(|file| file.is_open()).count();
-        self.outgoing.metrics.open_files.set(open as i64);
+        self.open_files = self.sources.values().map(SourceTail::open_files).sum();
+        self.let_others_in(now);
+        self.outgoing.metrics.open_files.set(self.open_files as i64);
     }
 
     /// Lets restarted sources go on whose files are found; looks again for those of the others.

@@ -153,3 +153,67 @@ fn b8_what_stands_where_a_log_should_neither_hangs_nor_leads_elsewhere() {
     node.settle(DONE);
     node.check();
 }
+
+#[test]
+fn b7_a_file_that_was_gone_before_it_was_opened_is_counted() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 5);
+    node.settle(DONE);
+    fs::write(node.container().join("1.log"), "2026-11-22T09:00:00Z stdout F unseen\n").unwrap();
+    fs::write(node.container().join("1.txt"), "no log").unwrap();
+    fs::remove_file(node.container().join("1.log")).unwrap();
+    fs::remove_file(node.container().join("1.txt")).unwrap();
+    node.settle(DONE);
+    assert_eq!(node.metrics.missed_files.get(), 1);
+    // What was read, or is still open, was not missed; neither was what rotates.
+    writer.lines(&mut node, 5);
+    writer.rotate();
+    writer.lines(&mut node, 5);
+    node.settle(DONE);
+    writer.lines(&mut node, 5);
+    node.round();
+    fs::remove_dir_all(node.container()).unwrap();
+    node.settle(2 * DONE);
+    node.check();
+    assert_eq!(node.metrics.missed_files.get(), 1);
+}
+
+#[test]
+fn b7_with_few_descriptors_all_files_are_read_in_the_end() {
+    let mut node = Node::new(&[]);
+    node.tailer_mut().open_files_max = 4;
+    let mut writers: Vec<_> = (0..1).map(|run| Writer::new(&node, run)).collect();
+    writers[0].lines(&mut node, 3);
+    let pods = node.directory.path().join("pods");
+    let mut logs: Vec<_> = (0..40)
+        .map(|pod| {
+            let directory = pods.join(format!("batch_job-{pod}_{pod:x}/main"));
+            fs::create_dir_all(&directory).unwrap();
+            append(&directory.join("0.log"))
+        })
+        .collect();
+    for round in 0..6 {
+        for (pod, log) in logs.iter_mut().enumerate() {
+            let line = format!("2026-11-22T09:00:0{round}.{pod:09}Z stdout F line of pod {pod}");
+            node.note(&line);
+            log.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+        node.settle(DONE);
+        assert!(node.tailer().open_files <= 6, "{}", node.tailer().open_files);
+        assert_eq!(node.missing().len(), 0, "in round {round}");
+        writers[0].lines(&mut node, 3);
+        writers[0].rotate();
+    }
+    node.settle(DONE);
+    node.check();
+    node.restart();
+    node.tailer_mut().open_files_max = 4;
+    for pod in 0..40 {
+        fs::remove_dir_all(pods.join(format!("batch_job-{pod}_{pod:x}"))).unwrap();
+    }
+    node.settle(2 * DONE);
+    node.check();
+    assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+    assert_eq!(node.metrics.missed_files.get(), 0);
+}
