@@ -90,6 +90,20 @@ impl Rig {
     /// The same with these keys of `aggregator`, in YAML's short form.
     #[must_use]
     pub fn forwarder_with(&mut self, aggregator: &str) -> Process {
+        let mut command = self.forwarder_command(aggregator);
+        self.start(&mut command, "forwarder")
+    }
+
+    /// The same, run by another program, which takes a command as its last arguments.
+    #[must_use]
+    pub fn forwarder_by(&mut self, by: &[&str], aggregator: SocketAddr) -> Process {
+        let command = self.forwarder_command(&format!("address: {aggregator}"));
+        let mut outer = Command::new(by[0]);
+        outer.args(&by[1..]).arg(command.get_program()).args(command.get_args());
+        self.start(&mut outer, "forwarder")
+    }
+
+    fn forwarder_command(&self, aggregator: &str) -> Command {
         let config = self.path("forwarder.yaml");
         let text = format!(
             "cluster: {CLUSTER}\n\
@@ -105,7 +119,7 @@ impl Rig {
         fs::write(&config, text).unwrap();
         let mut command = Command::new(programs::forwarder());
         command.args(["run", "--config"]).arg(config);
-        self.start(&mut command, "forwarder")
+        command
     }
 
     /// Its data directory.
