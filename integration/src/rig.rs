@@ -104,6 +104,15 @@ impl Rig {
     }
 
     fn forwarder_command(&self, aggregator: &str) -> Command {
+        let config = self.configure_forwarder(aggregator);
+        let mut command = Command::new(programs::forwarder());
+        command.args(["run", "--config"]).arg(config);
+        command
+    }
+
+    /// Writes its configuration and returns where that is.
+    #[must_use]
+    pub fn configure_forwarder(&self, aggregator: &str) -> PathBuf {
         let config = self.path("forwarder.yaml");
         let text = format!(
             "cluster: {CLUSTER}\n\
@@ -117,9 +126,7 @@ impl Rig {
             self.settings,
         );
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(programs::forwarder());
-        command.args(["run", "--config"]).arg(config);
-        command
+        config
     }
 
     /// Its data directory.

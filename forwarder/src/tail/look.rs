@@ -16,6 +16,10 @@ use super::{RECONCILE, RECONCILE_POLLING, Tailer, adopt, hosts};
 use crate::discover::host::HostPattern;
 use crate::discover::{Changes, ContainerDirectory, Directory, pods};
 
+/// Of the containers whose directories are watched, a reconcile reads on in one of so many, so that ten thousand idle
+/// files cost a thousand reads a minute, and a write whose event got lost is found within ten minutes.
+const UNNOTICED_SHARE: usize = 20;
+
 impl Tailer {
     pub(super) fn reconcile(&mut self, now: Instant) {
         self.discovery.reconcile();
@@ -23,10 +27,14 @@ impl Tailer {
             self.look_into(&directory, now);
         }
         self.look_at_host_files(now);
-        // A write that no event told of: on a network file system, or without inotify.
+        // A write that no event told of: on a network file system, through a link, or without inotify.
+        let share = if self.discovery.must_poll() { 1 } else { UNNOTICED_SHARE };
+        let turn = self.timers.reconciled % share;
+        self.timers.reconciled = self.timers.reconciled.wrapping_add(1);
         for (index, source) in &mut self.sources {
             source.look_at_passed();
-            if !source.queued && source.next_file().is_some() {
+            let its_turn = source.is_host() || index % share == turn;
+            if its_turn && !source.queued && source.next_file().is_some() {
                 source.queued = true;
                 self.hot.push(*index);
             }
@@ -305,7 +313,13 @@ impl Tailer {
 
     /// Reports a file that cannot be read, once until the reason changes.
     pub(super) fn report(&mut self, path: PathBuf, error: &io::Error) {
-        let reason = error.to_string();
+        let reason = match error.kind() {
+            // Nothing else is needed: neither to be root nor CAP_DAC_OVERRIDE, which could also write.
+            io::ErrorKind::PermissionDenied => {
+                format!("{error}; run with the file's group or with CAP_DAC_READ_SEARCH alone")
+            }
+            _ => error.to_string(),
+        };
         if self.unreadable.get(&path) != Some(&reason) {
             tracing::warn!(path = %path.display(), reason, "a log file cannot be read");
             self.unreadable.insert(path, reason);

@@ -133,6 +133,8 @@ pub struct Tailer {
 
 struct Timers {
     reconcile: Instant,
+    /// How often that was done.
+    reconciled: usize,
     tend: Instant,
     save: Instant,
     status: Instant,
@@ -183,7 +185,14 @@ impl Tailer {
             open_files: 0,
             open_files_max: descriptors::open_files_max(),
             crowded_out: HashSet::new(),
-            timers: Timers { reconcile: now, tend: now, save: now, status: now, active: false },
+            timers: Timers {
+                reconcile: now,
+                reconciled: 0,
+                tend: now,
+                save: now,
+                status: now,
+                active: false,
+            },
         };
         tailer.restore(&loaded, now);
         tailer
