@@ -36,6 +36,12 @@ impl Receiver {
         Self::keeping(Arc::new(State::new(Keep::Documents)), IngestConfig { security, ..config() })
     }
 
+    /// The same, which only counts what it takes.
+    #[must_use]
+    pub fn counting(security: Security) -> Self {
+        Self::keeping(Arc::new(State::new(Keep::Nothing)), IngestConfig { security, ..config() })
+    }
+
     /// The same with streams that end after so short a time.
     #[must_use]
     pub fn restless(security: Security, age: Duration) -> Self {
@@ -67,6 +73,12 @@ impl Receiver {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many records it has taken.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.state.records()
     }
 
     /// How many different documents there are.

@@ -226,6 +226,10 @@ impl State {
         }
     }
 
+    pub(crate) fn records(&self) -> u64 {
+        self.records.load(Ordering::Acquire)
+    }
+
     pub(crate) fn document_count(&self) -> usize {
         self.documents.lock().unwrap().by_id.len()
     }
