@@ -20,7 +20,7 @@ const LINES_PER_ROUND: usize = 200;
 const LOSSES_PER_STREAM: u64 = 2;
 
 #[test]
-fn all_acknowledgements_lost_once() {
+fn b13_all_acknowledgements_lost_once() {
     let mut random = seeded("acks");
     let mut rig = Rig::new();
     let mut kubelet = Kubelet::default();

@@ -38,7 +38,7 @@ struct Outcome {
 }
 
 #[test]
-fn five_hundred_damaged_checkpoints() {
+fn b14_five_hundred_damaged_checkpoints() {
     let mut random = seeded("checkpoint");
     let nodes: Vec<_> = (0..NODES)
         .map(|node| {

@@ -83,7 +83,7 @@ impl Told {
 }
 
 #[test]
-fn fifty_kills_lose_nothing_and_index_nothing_twice() {
+fn b12_fifty_kills_lose_nothing_and_index_nothing_twice() {
     let mut random = seeded("crash");
     let mut rig = Rig::new();
     let mut writers = Writers {

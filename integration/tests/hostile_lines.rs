@@ -12,7 +12,7 @@ use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::{Stderr, Stdout};
 
 #[test]
-fn lines_of_any_bytes_are_kept_and_marked() {
+fn b10_lines_of_any_bytes_are_kept_and_marked() {
     let mut random = seeded("hostile lines");
     let mut rig = Rig::new();
     let mut container = rig.node.start("shop", "web-0", "web");

@@ -8,6 +8,7 @@ use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::{self, Stderr, Stdout};
 
 const CONTAINERS: usize = 20;
+/// Of each container.
 const ROTATIONS: usize = 10;
 const LINES: usize = 200_000;
 
@@ -15,7 +16,7 @@ const LINES: usize = 200_000;
 const LINES_PER_ROUND: usize = LINES / CONTAINERS / (ROTATIONS + 1);
 
 #[test]
-fn ten_rotations_of_twenty_containers() {
+fn b3_rotations_of_twenty_containers_under_load() {
     let mut random = seeded("rotation");
     let mut rig = Rig::new();
     let mut kubelet = Kubelet::default();

@@ -45,7 +45,7 @@ fn fill(rig: &mut Rig) -> Vec<Container> {
 }
 
 #[test]
-fn every_record_is_there_once_as_it_was_written() {
+fn b8_every_record_is_there_once_without_any_api_server() {
     let mut rig = Rig::new();
     drop(fill(&mut rig));
     let mut process = rig.standalone();

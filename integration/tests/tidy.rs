@@ -257,3 +257,33 @@ fn the_forwarder_stays_within_its_crate_budget() {
     assert!(crates.len() > 10, "cargo tree was not understood");
     assert!(crates.len() <= FORWARDER_MAX_CRATES, "{} crates: {crates:#?}", crates.len());
 }
+
+/// Behaviours without a test of their own: `docs/behaviours.md` says why.
+const WITHOUT_TEST: [usize; 3] = [18, 22, 25];
+
+#[test]
+fn every_behaviour_names_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/behaviours.md")).unwrap();
+    let all: String = sources().into_iter().map(|(_, text)| text).collect();
+    let names_in = |row: &str| -> Vec<String> {
+        let quoted = row.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| B")).collect();
+    let absent: Vec<String> = rows
+        .iter()
+        .flat_map(|row| names_in(row))
+        .filter(|name| !all.contains(&format!("fn {name}(")))
+        .collect();
+    none("tests that docs/behaviours.md names", absent);
+    let untested: Vec<String> = (1..=28)
+        .filter(|number| !WITHOUT_TEST.contains(number))
+        .filter(|number| {
+            let row = rows.iter().find(|row| row.starts_with(&format!("| B{number} |")));
+            let prefix = format!("b{number}_");
+            row.is_none_or(|row| !names_in(row).iter().any(|name| name.starts_with(&prefix)))
+        })
+        .map(|number| format!("B{number}"))
+        .collect();
+    none("behaviours without a test that is named after them", untested);
+}

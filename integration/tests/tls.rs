@@ -121,7 +121,7 @@ fn a_certificate_of_another_ca_is_refused_until_it_is_mended() {
 }
 
 #[test]
-fn a_file_that_breaks_while_it_runs_changes_nothing_but_readiness() {
+fn b27_a_file_that_breaks_while_it_runs_changes_nothing_but_readiness() {
     let mut stage = Stage::new();
     let receiver = Receiver::restless(stage.by_token(), Duration::from_millis(200));
     stage.write(200);
@@ -151,7 +151,7 @@ fn a_file_that_breaks_while_it_runs_changes_nothing_but_readiness() {
 }
 
 #[test]
-fn of_two_aggregators_the_other_takes_what_a_killed_one_does_not() {
+fn b12_of_two_aggregators_the_other_takes_what_a_killed_one_does_not() {
     let mut stage = Stage::new();
     let first = Receiver::start(stage.by_token());
     let second = first.another(stage.by_token());
