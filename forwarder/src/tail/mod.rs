@@ -5,6 +5,8 @@
 
 mod adopt;
 mod beginning;
+mod broken;
+mod copies;
 mod descriptors;
 mod docker;
 mod exclusion;
@@ -21,6 +23,7 @@ mod policy;
 mod report;
 mod rounds;
 mod saved;
+mod siblings;
 mod source;
 mod tend;
 #[cfg(test)]

@@ -5,3 +5,4 @@ mod fuzz;
 mod harness;
 mod model;
 mod properties;
+mod tokens;
