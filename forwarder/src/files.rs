@@ -199,8 +199,8 @@ pub fn table(rows: &[FileRow]) -> String {
     let mut lines = vec![COLUMNS.map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         [
-            row.source.clone(),
-            row.name.clone(),
+            printable(&row.source),
+            printable(&row.name),
             row.file.clone(),
             row.state.as_str().to_owned(),
             row.size.to_string(),
@@ -210,7 +210,7 @@ pub fn table(rows: &[FileRow]) -> String {
             format!("{}s", row.behind_seconds),
             row.held.to_string(),
             row.loss_in_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s")),
-            row.error.clone().unwrap_or_default(),
+            row.error.as_deref().map(printable).unwrap_or_default(),
         ]
     }));
     let mut widths = [0; COLUMNS.len()];
@@ -232,6 +232,13 @@ pub fn table(rows: &[FileRow]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Names are made by whoever runs on the node: none of them may speak to the terminal.
+fn printable(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 #[cfg(test)]
@@ -261,6 +268,17 @@ shop/web-0/web/0           0.log  00  live         120   120     20  100      7s
 shop_web-0_7c1f/web/1.log             unreadable     0     0      0    0      0s     0        -  permission denied
 ";
         assert_eq!(table(&[row, broken]), expected);
+    }
+
+    #[test]
+    fn b8_a_name_does_not_speak_to_the_terminal() {
+        let row = FileRow::unreadable("/var/log/\x1b[2J\n주문.log", "no\x07");
+        let table = table(&[row]);
+        assert_eq!(table.lines().count(), 2);
+        assert!(
+            table.contains(r"/var/log/\u{1b}[2J\n주문.log") && table.contains(r"no\u{7}"),
+            "{table}"
+        );
     }
 
     #[test]
