@@ -46,7 +46,11 @@ fn caught_up(rig: &Rig, sink: &Sink) {
 fn b7_a_thousand_pods_that_live_for_50_ms() {
     let mut rig = Rig::new();
     let sink = Sink::start(Keep::Documents);
+    let mut first = rig.node.start("batch", "first", "main");
+    first.line(Stdout, "whoever has this looks");
     let mut forwarder = rig.forwarder(sink.address());
+    caught_up(&rig, &sink);
+    first.delete_pod();
     let mut alive = VecDeque::new();
     let mut pace = Pace::new(EVERY);
     for pod in 0..PODS {
@@ -80,7 +84,7 @@ fn b7_a_thousand_pods_that_live_for_50_ms() {
     assert!(verdict.twice.is_empty() && verdict.unknown.is_empty() && verdict.wrong.is_empty());
     assert!(by_pod.values().all(|lines| *lines == LINES), "what is opened is read whole");
     assert!(by_pod.len() as u64 <= missed, "a pod was missed that nobody counted");
-    // 99.9 % and more where nothing else runs: a starved reader comes too late for some.
+    // None or one where nothing else runs; a starved reader comes too late for some more.
     assert!(verdict.missing.len() * 100 <= verdict.written, "less than 99 %");
     assert!(forwarder.terminate().success());
     forwarder.assert_quiet(&[]);
