@@ -2,7 +2,8 @@
 //!
 //! A line's way: [`discover`] finds its file, [`identity`] says which it is, [`tail`] reads it, [`cut`] says where records
 //! end, [`batch`] gathers them, [`session`] sends them. Acknowledgements come back the same way and end in the
-//! [`checkpoint`]. [`app`] wires the stages and knows them all.
+//! [`checkpoint`]. [`app`] wires the stages and knows them all; where another forwarder still runs, [`standby`] waits for it
+//! to end.
 //!
 //! The forwarder does not parse lines beyond finding their ends, keeps no second copy of them on the node, and never asks
 //! the Kubernetes API for anything.
@@ -23,12 +24,13 @@ pub mod credentials;
 
 pub mod checkpoint;
 
+pub mod standby;
+
 pub mod app;
 pub mod config;
 pub mod files;
 pub mod health;
 pub mod metrics;
-pub mod standby;
 
 mod chance;
 mod clock;

@@ -203,14 +203,7 @@ impl Tailer {
         for (id, trouble) in adopted.damaged {
             let path = trouble.path.display();
             tracing::error!(%path, error = %trouble.error, "a compressed log file is damaged");
-            let loss = Loss {
-                file: Some(id),
-                start: 0,
-                end_exclusive: None,
-                last_known_size: 0,
-                reason: wire::GapReason::Damaged,
-            };
-            self.lost(index, &loss);
+            self.declare_damaged(index, [id]);
         }
         if adopted.salted {
             self.journal(index);
@@ -286,8 +279,12 @@ impl Tailer {
         others
     }
 
-    /// Compressed files of a host that cannot be read.
-    pub(super) fn declare_damaged(&mut self, index: usize, files: Vec<FileId>) {
+    /// Compressed files that cannot be read.
+    pub(super) fn declare_damaged(
+        &mut self,
+        index: usize,
+        files: impl IntoIterator<Item = FileId>,
+    ) {
         for id in files {
             let loss = Loss {
                 file: Some(id),

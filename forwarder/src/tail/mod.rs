@@ -2,6 +2,13 @@
 //!
 //! It owns every file and every position. It never waits for the network: batches go into a bounded channel when there is
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
+//!
+//! In a line's order: [`look`] matches what discovery found with the [`source`]s and their [`file`]s, by [`adopt`] for
+//! containers ([`docker`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
+//! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
+//! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`saved`] goes into the
+//! checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`], [`descriptors`] and [`missed`] keep bounds,
+//! [`broken`] and [`gaps`] declare what is lost, [`report`] tells of it all.
 
 mod adopt;
 mod beginning;
