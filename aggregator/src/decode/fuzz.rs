@@ -3,6 +3,7 @@
 //! `NARU_FUZZ_INPUTS=10000000 cargo test -p naru-aggregator --lib fuzz -- --nocapture` tries more of them.
 
 use bytes::Bytes;
+use fastrand::Rng;
 use naru_proto::frame::{Ends, Extent, Flags, Format, Frame, Source, Writer};
 use naru_proto::ids::FileId;
 
@@ -27,39 +28,26 @@ const LINES: &[&[u8]] = &[
     "[ERROR] 주문🦀\n".as_bytes(),
 ];
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    /// A few lines, damaged.
-    fn input(&mut self) -> Vec<u8> {
-        let mut input = Vec::new();
-        for _ in 0..=self.below(3) {
-            input
-                .extend_from_slice(LINES.get(self.below(LINES.len())).copied().unwrap_or_default());
-        }
-        for _ in 0..self.below(5) {
-            let at = self.below(input.len().max(1));
-            match (self.below(4), input.get_mut(at)) {
-                (0, Some(byte)) => *byte = self.below(256) as u8,
-                (1, Some(_)) => drop(input.remove(at)),
-                (2, _) => input.truncate(at),
-                _ => input.insert(
-                    at.min(input.len()),
-                    b"\n \\\"{:Pu\0\xff".get(self.below(10)).copied().unwrap_or_default(),
-                ),
-            }
-        }
+/// A few lines, damaged.
+fn damaged(random: &mut Rng) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..=random.usize(..3) {
         input
+            .extend_from_slice(LINES.get(random.usize(..LINES.len())).copied().unwrap_or_default());
     }
+    for _ in 0..random.usize(..5) {
+        let at = random.usize(..input.len().max(1));
+        match (random.usize(..4), input.get_mut(at)) {
+            (0, Some(byte)) => *byte = random.usize(..256) as u8,
+            (1, Some(_)) => drop(input.remove(at)),
+            (2, _) => input.truncate(at),
+            _ => input.insert(
+                at.min(input.len()),
+                b"\n \\\"{:Pu\0\xff".get(random.usize(..10)).copied().unwrap_or_default(),
+            ),
+        }
+    }
+    input
 }
 
 #[test]
@@ -70,11 +58,11 @@ fn b10_any_bytes_are_decoded() {
         (Vec::new(), String::new(), json::Scratch::default());
     let mut malformed = 0;
     for seed in SEEDS {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         for _ in 0..inputs / SEEDS.len() {
-            let bytes = random.input();
+            let bytes = damaged(&mut random);
             let length = bytes.len();
-            let format = match random.below(3) {
+            let format = match random.usize(..3) {
                 0 => Format::Cri,
                 1 => Format::JsonFile,
                 _ => Format::Plain,
@@ -87,7 +75,7 @@ fn b10_any_bytes_are_decoded() {
                 id_time_ns: None,
                 read_time_ns: None,
                 iostream: None,
-                line_start: (random.below(4) == 0).then_some(3),
+                line_start: (random.usize(..4) == 0).then_some(3),
                 container_id: String::new(),
                 flags: Flags::default(),
                 bytes: Bytes::from(bytes),

@@ -2,25 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use prost::Message;
 
 use super::*;
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
-    }
+fn bytes(random: &mut Rng, length: usize) -> Vec<u8> {
+    (0..length).map(|_| random.usize(..256) as u8).collect()
 }
 
 fn compressed(raw: &[u8]) -> Vec<u8> {
@@ -31,7 +19,7 @@ fn compressed(raw: &[u8]) -> Vec<u8> {
 }
 
 /// A batch that is wrong in one way, and the reason that it is to be refused for.
-fn hostile(random: &mut Random, number: u64) -> (wire::Batch, RefuseReason) {
+fn hostile(random: &mut Rng, number: u64) -> (wire::Batch, RefuseReason) {
     use RefuseReason::{Checksum, Invalid, TooLarge, UnknownFormat, WrongNode};
     let good = batch(number, "node-1");
     let one = |change: &mut dyn FnMut(&mut wire::Frame)| {
@@ -39,24 +27,24 @@ fn hostile(random: &mut Random, number: u64) -> (wire::Batch, RefuseReason) {
         change(&mut header);
         batch_of(number, &[frame("node-1", b"first\n"), (header, bytes)])
     };
-    match random.below(22) {
+    match random.usize(..22) {
         0 => (wire::Batch { crc32c: good.crc32c ^ 1, ..good }, Checksum),
         1 => {
             let mut body = good.body.to_vec();
-            let at = random.below(body.len());
-            body[at] ^= 1 << random.below(8);
+            let at = random.usize(..body.len());
+            body[at] ^= 1 << random.usize(..8);
             (wire::Batch { body: body.into(), ..good }, Checksum)
         }
         2 => {
-            let length = BATCH_COMPRESSED_MAX_BYTES + 1 + random.below(60_000);
+            let length = BATCH_COMPRESSED_MAX_BYTES + 1 + random.usize(..60_000);
             (with_body(good, vec![7; length]), TooLarge)
         }
         3 => {
-            let length = random.below(5000) + 1;
-            (with_body(good, random.bytes(length)), Invalid)
+            let length = random.usize(..5000) + 1;
+            (with_body(good, bytes(random, length)), Invalid)
         }
         4 => {
-            let cut = good.body.len() - 1 - random.below(good.body.len() - 1);
+            let cut = good.body.len() - 1 - random.usize(..(good.body.len() - 1));
             let body = good.body.slice(..cut).to_vec();
             (with_body(good, body), Invalid)
         }
@@ -70,11 +58,11 @@ fn hostile(random: &mut Random, number: u64) -> (wire::Batch, RefuseReason) {
             let bomb = compressed(&vec![0; 200 << 10]).repeat(200);
             (with_body(good, bomb), Invalid)
         }
-        7 => (wire::Batch { raw_bytes: u32::MAX - random.below(100) as u32, ..good }, Invalid),
+        7 => (wire::Batch { raw_bytes: u32::MAX - random.usize(..100) as u32, ..good }, Invalid),
         8 => (wire::Batch { raw_bytes: good.raw_bytes + 1, ..good }, Invalid),
         9 => (wire::Batch { raw_bytes: good.raw_bytes - 1, ..good }, Invalid),
         10 => (wire::Batch { records: good.records + 1, ..good }, Invalid),
-        11 => (wire::Batch { records: random.below(2) as u32, ..good }, Invalid),
+        11 => (wire::Batch { records: random.usize(..2) as u32, ..good }, Invalid),
         12 => (batch(number, "node-2"), WrongNode),
         13 => (batch(number, "node-1 "), WrongNode),
         14 => (one(&mut |frame| frame.extents[0].start = u64::MAX), Invalid),
@@ -90,8 +78,8 @@ fn hostile(random: &mut Random, number: u64) -> (wire::Batch, RefuseReason) {
         _ => {
             // A frame that says that it is longer than all there is.
             let mut raw = vec![0xff, 0xff, 0xff, 0x7f];
-            let length = random.below(300);
-            raw.extend(random.bytes(length));
+            let length = random.usize(..300);
+            raw.extend(bytes(random, length));
             let body = compressed(&raw);
             (wire::Batch { raw_bytes: raw.len() as u32, ..with_body(good, body) }, Invalid)
         }
@@ -103,11 +91,11 @@ async fn hostile_batches_are_refused_and_the_connection_is_kept() {
     let (sink, taken) = durable_sink();
     let server = Server::start(IngestConfig::new("default"), sink).await;
     let mut client = Client::open(server.address, "node-1").await;
-    let mut random = Random(20_261_122);
+    let mut random = Rng::with_seed(20_261_122);
     let mut expected = BTreeMap::<i32, u64>::new();
     let mut good = Vec::new();
     for number in 1..=600 {
-        let refuse = if random.below(3) == 0 {
+        let refuse = if random.usize(..3) == 0 {
             let batch = batch(number, "node-1");
             good.push(batch.clone());
             let refuse = client.ship(batch).await;

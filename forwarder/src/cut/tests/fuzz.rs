@@ -2,6 +2,7 @@
 //!
 //! `NARU_FUZZ_INPUTS=10000000 cargo test -p naru-forwarder --lib fuzz -- --nocapture` tries more of them.
 
+use fastrand::Rng;
 use naru_proto::ids::FileId;
 
 use super::super::{Caps, CutJournal, CutRecord, Cutter, Format, Rule, Sink};
@@ -30,36 +31,23 @@ const LINES: &[&[u8]] = &[
     "주문🦀\n".as_bytes(),
 ];
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
+/// A few lines, damaged.
+fn damaged(random: &mut Rng, input: &mut Vec<u8>) {
+    input.clear();
+    for _ in 0..=random.usize(..4) {
+        input.extend_from_slice(LINES[random.usize(..LINES.len())]);
     }
-
-    /// A few lines, damaged.
-    fn input(&mut self, input: &mut Vec<u8>) {
-        input.clear();
-        for _ in 0..=self.below(4) {
-            input.extend_from_slice(LINES[self.below(LINES.len())]);
-        }
-        for _ in 0..self.below(5) {
-            let at = self.below(input.len().max(1));
-            match self.below(5) {
-                0 if at < input.len() => input[at] = self.below(256) as u8,
-                1 if at < input.len() => drop(input.remove(at)),
-                2 => input.truncate(at),
-                3 => input.insert(at.min(input.len()), b"\n \\\"{:PF\0\xff"[self.below(10)]),
-                _ => {
-                    let end = at + self.below(input.len() - at.min(input.len()) + 1);
-                    let piece = input.get(at..end).unwrap_or_default().to_vec();
-                    input.extend_from_slice(&piece);
-                }
+    for _ in 0..random.usize(..5) {
+        let at = random.usize(..input.len().max(1));
+        match random.usize(..5) {
+            0 if at < input.len() => input[at] = random.usize(..256) as u8,
+            1 if at < input.len() => drop(input.remove(at)),
+            2 => input.truncate(at),
+            3 => input.insert(at.min(input.len()), b"\n \\\"{:PF\0\xff"[random.usize(..10)]),
+            _ => {
+                let end = at + random.usize(..(input.len() - at.min(input.len()) + 1));
+                let piece = input.get(at..end).unwrap_or_default().to_vec();
+                input.extend_from_slice(&piece);
             }
         }
     }
@@ -107,12 +95,12 @@ fn b10_any_bytes_are_cut_into_records() {
     let rules = [None, Some(Rule::preset("python").unwrap()), Some(Rule::preset("java").unwrap())];
     let mut input = Vec::new();
     for seed in SEEDS {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         for _ in 0..inputs / SEEDS.len() {
-            random.input(&mut input);
-            let format = [Format::Cri, Format::JsonFile, Format::Plain][random.below(3)];
-            let rule = rules[random.below(rules.len())].clone();
-            let chunk = 1 + random.below(400);
+            damaged(&mut random, &mut input);
+            let format = [Format::Cri, Format::JsonFile, Format::Plain][random.usize(..3)];
+            let rule = rules[random.usize(..rules.len())].clone();
+            let chunk = 1 + random.usize(..400);
             cut(Cutter::with_caps(format, CAPS).with_rule(rule), &input, chunk);
         }
     }
