@@ -1,9 +1,12 @@
 //! What passes between the tailing thread and the session: batches one way, acknowledgements the other.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use naru_proto::frame::Writer;
+use naru_proto::ids::FileId;
 use naru_proto::wire;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +29,31 @@ pub enum Outbound {
     Status(wire::Status),
 }
 
+/// By the number of a batch, what of it an aggregator will never take: everything else of it is acknowledged.
+pub type Apart = BTreeMap<u64, SetApart>;
+
+/// What of a batch an aggregator will never take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetApart {
+    /// Compressed, as it is kept.
+    pub bytes: usize,
+    /// The aggregator's.
+    pub reason: String,
+    /// Whose it is; never empty.
+    pub refused: Vec<Refused>,
+}
+
+/// The first record of a file in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose file.
+    pub writer: Writer,
+    /// Which.
+    pub file: FileId,
+    /// Of the record's first byte.
+    pub offset: u64,
+}
+
 /// The tailing thread's end.
 pub struct TailEnd {
     /// Full while the session is behind.
@@ -34,6 +62,8 @@ pub struct TailEnd {
     pub acked: mpsc::Receiver<Vec<u64>>,
     /// Numbers of declared losses that an aggregator has.
     pub told: mpsc::Receiver<Vec<u64>>,
+    /// What was set apart.
+    pub apart: watch::Receiver<Apart>,
     /// The aggregator's policy, since a stream said one.
     pub policy: watch::Receiver<Option<wire::Policy>>,
     /// Becomes readable when something was acknowledged or the process shall stop.
@@ -48,6 +78,8 @@ pub struct SessionEnd {
     pub acked: mpsc::Sender<Vec<u64>>,
     /// Numbers of declared losses that an aggregator has.
     pub told: mpsc::Sender<Vec<u64>>,
+    /// See [`TailEnd::apart`].
+    pub apart: watch::Sender<Apart>,
     /// See [`TailEnd::policy`].
     pub policy: watch::Sender<Option<wire::Policy>>,
     /// See [`TailEnd::wake`].
@@ -62,16 +94,18 @@ pub fn pair() -> io::Result<(TailEnd, SessionEnd)> {
     let (outbound_sender, outbound) = mpsc::channel(OUTBOUND);
     let (acked, acked_receiver) = mpsc::channel(ACKED);
     let (told, told_receiver) = mpsc::channel(TOLD);
+    let (apart, apart_receiver) = watch::channel(Apart::new());
     let (policy, policy_receiver) = watch::channel(None);
     let wake = Wake::new()?;
     let tail = TailEnd {
         outbound: outbound_sender,
         acked: acked_receiver,
         told: told_receiver,
+        apart: apart_receiver,
         policy: policy_receiver,
         wake: wake.clone(),
     };
-    Ok((tail, SessionEnd { outbound, acked, told, policy, wake }))
+    Ok((tail, SessionEnd { outbound, acked, told, apart, policy, wake }))
 }
 
 /// Wakes a thread that polls a descriptor.

@@ -36,7 +36,10 @@ pub struct FileRow {
     pub held: u64,
     /// When the kubelet will delete it unread, at the rate at which its container writes now; absent where it will not.
     pub loss_in_seconds: Option<u64>,
-    /// Why it cannot be read.
+    /// Where its first record begins that the aggregator says it will never take: it is tried every minute, and nothing of
+    /// the source is acknowledged beyond it.
+    pub refused_at: Option<u64>,
+    /// Why it cannot be read, or why a record of it is refused for ever.
     pub error: Option<String>,
 }
 
@@ -119,6 +122,7 @@ impl FileRow {
             behind_seconds: 0,
             held: 0,
             loss_in_seconds: None,
+            refused_at: None,
             error: Some(error.to_owned()),
         }
     }
@@ -171,6 +175,7 @@ fn rows_of(state: &SourceState) -> impl Iterator<Item = FileRow> + '_ {
         behind_seconds: 0,
         held: 0,
         loss_in_seconds: None,
+        refused_at: None,
         error: None,
     })
 }
@@ -178,7 +183,13 @@ fn rows_of(state: &SourceState) -> impl Iterator<Item = FileRow> + '_ {
 /// `namespace/pod/container/restart`, or a host path.
 #[must_use]
 pub fn source_name(source: &Source) -> String {
-    match &source.writer {
+    writer_name(&source.writer)
+}
+
+/// See [`source_name`].
+#[must_use]
+pub fn writer_name(writer: &Writer) -> String {
+    match writer {
         Writer::Container(Container { namespace, pod, container, restart, .. }) => {
             format!("{namespace}/{pod}/{container}/{restart}")
         }
@@ -259,6 +270,7 @@ mod tests {
             behind_seconds: 7,
             held: 0,
             loss_in_seconds: None,
+            refused_at: None,
             error: None,
         };
         let broken = FileRow::unreadable("shop_web-0_7c1f/web/1.log", "permission denied");
@@ -289,7 +301,7 @@ shop_web-0_7c1f/web/1.log             unreadable     0     0      0    0      0s
             json,
             r#"{"source":"/var/log/x","name":"","file":"","state":"unreadable","size":0,"read":0,"acknowledged":0,"#
                 .to_owned()
-                + r#""lag":0,"behind_seconds":0,"held":0,"loss_in_seconds":null,"error":"no"}"#
+                + r#""lag":0,"behind_seconds":0,"held":0,"loss_in_seconds":null,"refused_at":null,"error":"no"}"#
         );
         for state in FileStateName::ALL {
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("{:?}", state.as_str()));

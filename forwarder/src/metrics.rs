@@ -76,8 +76,8 @@ metrics! {
     acknowledged_records: Counter = ("acknowledged_records", None::<Unit>);
     /// Batches that the aggregator refused, by reason.
     refusals: Family<Reason, Counter> = ("refused_batches", None::<Unit>);
-    /// Batches that the aggregator says it will never take: they are kept and tried every minute, other batches pass them.
-    never_batches: Gauge = ("refused_for_ever_batches", None::<Unit>);
+    /// Records that the aggregator says it will never take: they are set apart, kept and tried every minute; the command files says where they are.
+    never_records: Gauge = ("refused_for_ever_records", None::<Unit>);
     /// Streams opened to aggregators.
     streams_opened: Counter = ("streams_opened", None::<Unit>);
     /// Rounds over all of the aggregator's addresses in which none took a stream.

@@ -6,10 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use naru_proto::wire::{
-    self, ClientMessage, Refuse, RefuseReason, RetryWhere, ServerMessage, client_message,
-    server_message,
-};
+use naru_proto::wire::{self, ClientMessage, ServerMessage, client_message, server_message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Streaming;
@@ -21,20 +18,19 @@ use crate::connect::Connector;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
+mod divide;
 mod notices;
 mod open;
+mod refused;
 
 use notices::Notices;
+use refused::{FIRST_PART, Never};
 
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any queue's commit; an aggregator that needs more is hung, or its node is gone.
 const ACK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long in-flight batches may still be answered after a Drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A batch that was refused for ever is tried again this often: an aggregator may be mended, the lines may not.
-const NEVER_RETRY: Duration = Duration::from_secs(60);
-/// Of a refusal's reason, what is kept: a sentence.
-const DETAIL_MAX_CHARS: usize = 300;
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// Messages handed to the transport and not yet taken by it.
@@ -56,8 +52,10 @@ pub struct Session {
     end: SessionEnd,
     metrics: Metrics,
     health: Health,
-    /// Not yet acknowledged, by number.
+    /// Not yet acknowledged, by number: batches, and parts of those that were divided.
     unacknowledged: BTreeMap<u64, Sent>,
+    /// The number of the next part.
+    next_part: u64,
     /// Declared losses, and how far files are.
     notices: Notices,
     /// Batches, of all streams.
@@ -68,16 +66,20 @@ pub struct Session {
 
 struct Sent {
     batch: wire::Batch,
+    /// The number of the whole batch; its own where it was not divided.
+    of: u64,
     /// On any stream.
     ever: bool,
     /// On this stream, and neither acknowledged nor refused.
     outstanding_since: Option<Instant>,
     /// Which message of this stream it was last; 0 if none.
     message: u64,
+    /// The number that it has on this stream; 0 if none.
+    on_stream: u64,
     /// It was refused and waits.
     not_before: Option<Instant>,
-    /// It was refused for ever, for that.
-    never: Option<String>,
+    /// It was refused for ever, for that, and is not divided any further.
+    never: Option<Never>,
 }
 
 /// How a stream ended.
@@ -95,6 +97,29 @@ struct Stream {
     outgoing: mpsc::Sender<ClientMessage>,
     credit: u32,
     draining: Option<(Instant, Duration)>,
+    /// The highest number of a batch so far: they grow on a stream, but for what was refused on it.
+    last_number: u64,
+    /// Parts were sent: whatever comes again has a new number, for an aggregator does not remember all that it refused.
+    divided: bool,
+}
+
+impl Stream {
+    fn new(outgoing: mpsc::Sender<ClientMessage>, credit: u32) -> Self {
+        Self { outgoing, credit, draining: None, last_number: 0, divided: false }
+    }
+
+    /// The number that a batch or a part goes out under.
+    fn number(&mut self, sent: &Sent) -> u64 {
+        let own = sent.batch.number;
+        if sent.on_stream != 0 && !self.divided {
+            return sent.on_stream;
+        }
+        let is_part = own >= FIRST_PART;
+        self.divided |= is_part;
+        let next = self.last_number + 1;
+        self.last_number = if is_part { next } else { next.max(own) };
+        self.last_number
+    }
 }
 
 impl Session {
@@ -114,6 +139,7 @@ impl Session {
             metrics,
             health,
             unacknowledged: BTreeMap::new(),
+            next_part: FIRST_PART,
             notices: Notices::default(),
             acknowledged: 0,
             closed: false,
@@ -202,15 +228,7 @@ impl Session {
     fn take(&mut self, outbound: Option<Outbound>) {
         match outbound {
             Some(Outbound::Batch(batch)) => {
-                let sent = Sent {
-                    batch,
-                    ever: false,
-                    outstanding_since: None,
-                    message: 0,
-                    not_before: None,
-                    never: None,
-                };
-                self.unacknowledged.insert(sent.batch.number, sent);
+                self.unacknowledged.insert(batch.number, Sent::new(batch));
             }
             Some(Outbound::Gap(number, gap)) => self.notices.push_gap(number, gap),
             Some(Outbound::Status(status)) => self.notices.push_status(status),
@@ -233,10 +251,9 @@ impl Session {
         let ready = |sent: &Sent| {
             sent.outstanding_since.is_none() && sent.not_before.is_none_or(|at| at <= now)
         };
-        self.unacknowledged
-            .values()
-            .find(|sent| stream.credit > 0 && ready(sent))
-            .map(|sent| sent.batch.number)
+        let may = self.unacknowledged.values().filter(|sent| stream.credit > 0 && ready(sent));
+        // A part is as old as its whole.
+        may.min_by_key(|sent| sent.of).map(|sent| sent.batch.number)
     }
 
     fn sending(&mut self, stream: &mut Stream, number: u64) -> ClientMessage {
@@ -247,6 +264,7 @@ impl Session {
         let kind = self.unacknowledged.get_mut(&number).map(|sent| {
             stream.credit -= 1;
             sent.message = message;
+            sent.on_stream = stream.number(sent);
             sent.outstanding_since = Some(Instant::now());
             let bytes = sent.batch.body.len() as u64;
             self.metrics.sent_bytes.inc_by(bytes);
@@ -254,7 +272,10 @@ impl Session {
                 self.metrics.resent_bytes.inc_by(bytes);
                 self.metrics.resent_records.inc_by(u64::from(sent.batch.records));
             }
-            client_message::Kind::Batch(sent.batch.clone())
+            client_message::Kind::Batch(wire::Batch {
+                number: sent.on_stream,
+                ..sent.batch.clone()
+            })
         });
         ClientMessage { kind }
     }
@@ -287,25 +308,35 @@ impl Session {
         }
     }
 
-    async fn acknowledged(&mut self, mut numbers: Vec<u64>) {
-        numbers.retain(|number| match self.unacknowledged.remove(number) {
-            Some(sent) => {
-                self.notices.handled_before(sent.message);
-                self.metrics.acknowledged_bytes.inc_by(sent.batch.body.len() as u64);
-                self.metrics.acknowledged_records.inc_by(u64::from(sent.batch.records));
-                true
+    async fn acknowledged(&mut self, numbers: Vec<u64>) {
+        let (mut whole, mut count, mut set_apart) = (Vec::new(), 0, false);
+        for number in numbers {
+            let Some(number) = self.sent_as(number) else { continue };
+            let Some(sent) = self.unacknowledged.remove(&number) else { continue };
+            self.notices.handled_before(sent.message);
+            self.metrics.acknowledged_bytes.inc_by(sent.batch.body.len() as u64);
+            self.metrics.acknowledged_records.inc_by(u64::from(sent.batch.records));
+            count += 1;
+            set_apart |= sent.of != number || sent.never.is_some();
+            // Of a divided batch the last part.
+            if sent.of == number || self.unacknowledged.values().all(|other| other.of != sent.of) {
+                whole.push(sent.of);
             }
-            None => false,
-        });
-        if numbers.is_empty() {
-            return;
         }
-        self.count_never();
-        self.acknowledged += numbers.len() as u64;
+        self.acknowledged += count;
+        if set_apart {
+            self.tell_apart();
+        }
         // The tailing thread never waits for this task, so it takes them soon; after its end nobody needs them.
-        if self.end.acked.send(numbers).await.is_ok() {
+        if !whole.is_empty() && self.end.acked.send(whole).await.is_ok() {
             self.end.wake.wake();
         }
+    }
+
+    /// Which batch or part has a number on this stream.
+    fn sent_as(&self, on_stream: u64) -> Option<u64> {
+        let mut sent = self.unacknowledged.values().filter(|_| on_stream != 0);
+        sent.find(|sent| sent.on_stream == on_stream).map(|sent| sent.batch.number)
     }
 
     /// Says which declared losses an aggregator has; if there is no room now, at the next turn.
@@ -316,61 +347,6 @@ impl Session {
             permit.send(told);
             self.end.wake.wake();
         }
-    }
-
-    fn refused(&mut self, refuse: &Refuse) -> Option<Ended> {
-        let reason = refuse.reason();
-        self.metrics.refused(reason);
-        let sent = self.unacknowledged.get_mut(&refuse.number)?;
-        sent.outstanding_since = None;
-        let wait = Duration::from_millis(u64::from(refuse.retry_ms));
-        let expected = matches!(reason, RefuseReason::Busy | RefuseReason::NoCredit);
-        match refuse.r#where() {
-            RetryWhere::Here if expected => {
-                tracing::debug!(detail = refuse.detail, "the aggregator is busy");
-                sent.not_before = Some(Instant::now() + wait);
-                None
-            }
-            RetryWhere::Here => {
-                tracing::warn!(?reason, detail = refuse.detail, "a batch was refused; sent again");
-                sent.not_before = Some(Instant::now() + wait);
-                None
-            }
-            RetryWhere::Elsewhere | RetryWhere::Unspecified => {
-                if reason == RefuseReason::Draining {
-                    // It was on its way when the stream was drained, as happens every few minutes.
-                    tracing::debug!(detail = refuse.detail, "refused by a stream that drains");
-                } else {
-                    tracing::warn!(?reason, detail = refuse.detail, "refused; trying elsewhere");
-                }
-                Some(Ended::Reopen(wait.mul_f64(0.5 + chance::fraction())))
-            }
-            RetryWhere::Never => {
-                let detail: String = refuse.detail.chars().take(DETAIL_MAX_CHARS).collect();
-                if sent.never.as_ref() != Some(&detail) {
-                    // Said once, not every minute.
-                    tracing::error!(
-                        ?reason,
-                        detail,
-                        number = refuse.number,
-                        "the aggregator will not take a batch; it is kept and tried every minute"
-                    );
-                }
-                sent.not_before = Some(Instant::now() + NEVER_RETRY);
-                sent.never = Some(detail);
-                self.count_never();
-                None
-            }
-        }
-    }
-
-    fn count_never(&self) {
-        let mut never = self.unacknowledged.values().filter_map(|sent| sent.never.as_ref());
-        let count = never.clone().count();
-        self.metrics.never_batches.set(count as i64);
-        self.health.never_taken(never.next().map(|detail| {
-            format!("the aggregator says that it will never take {count} of the batches: {detail}")
-        }));
     }
 
     /// Whether this stream has nothing more to give.
@@ -407,6 +383,7 @@ impl Session {
         for sent in self.unacknowledged.values_mut() {
             sent.outstanding_since = None;
             sent.message = 0;
+            sent.on_stream = 0;
             sent.not_before = None;
         }
         self.notices.stream_ended(Instant::now());

@@ -67,7 +67,7 @@ impl Session {
         match timeout(WELCOME_TIMEOUT, welcomed(&mut client, request)).await {
             Ok(Ok((welcome, inbound))) => {
                 let credit = welcome.credit_batches;
-                Ok((Stream { outgoing, credit, draining: None }, inbound, address))
+                Ok((Stream::new(outgoing, credit), inbound, address))
             }
             Ok(Err(status)) => Err(refusal(address, &status)),
             Err(_) => Err(format!("{address} does not answer")),

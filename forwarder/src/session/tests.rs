@@ -1,7 +1,7 @@
 //! The session against an aggregator that the test plays, in memory. Time is paused: waiting costs none.
 
 use naru_proto::wire::ingest_server::{Ingest, IngestServer};
-use naru_proto::wire::{Ack, Credit, Drain, Gap, Welcome};
+use naru_proto::wire::{Ack, Credit, Drain, Gap, Refuse, RefuseReason, RetryWhere, Welcome};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -11,6 +11,7 @@ use crate::channel::{self, TailEnd};
 use crate::connect::{Target, in_memory};
 
 mod policy;
+mod refused;
 
 /// One stream, as the test sees it.
 struct Opened {
@@ -80,9 +81,13 @@ impl Opened {
     }
 
     async fn batch(&mut self) -> u64 {
+        self.whole_batch().await.number
+    }
+
+    async fn whole_batch(&mut self) -> wire::Batch {
         loop {
             match self.hear().await {
-                Some(client_message::Kind::Batch(batch)) => return batch.number,
+                Some(client_message::Kind::Batch(batch)) => return batch,
                 Some(_) => {}
                 None => panic!("the stream ended"),
             }
@@ -258,7 +263,7 @@ async fn a_batch_that_waits_is_sent_when_it_is_due_and_not_seconds_later() {
     let (metrics, health) = (Metrics::default(), Health::default());
     let mut session = Session::new(introduction, connector, end, metrics, health);
     let (outgoing, _messages) = mpsc::channel(1);
-    let stream = Stream { outgoing, credit: 1, draining: None };
+    let stream = Stream::new(outgoing, 1);
     session.take(Some(batch(1)));
     let due = Instant::now() + Duration::from_millis(100);
     session.unacknowledged.get_mut(&1).unwrap().not_before = Some(due);
@@ -389,48 +394,6 @@ async fn b12_what_ends_a_stream_leads_elsewhere() {
         }
         played.session.abort();
     }
-}
-
-/// Only what an aggregator will never take stays; everything else goes on, and it is tried again, elsewhere too.
-#[tokio::test(start_paused = true)]
-async fn b12_a_batch_that_is_refused_for_ever_holds_up_no_other_and_is_never_given_up() {
-    let mut played = play();
-    let mut stream = played.streams.recv().await.unwrap();
-    stream.welcome(100).await;
-    let refuse = |number| Refuse {
-        number,
-        reason: RefuseReason::Invalid.into(),
-        r#where: RetryWhere::Never.into(),
-        detail: "a frame of another day".into(),
-        ..Refuse::default()
-    };
-    played.tail.outbound.send(batch(1)).await.unwrap();
-    assert_eq!(stream.batch().await, 1);
-    stream.say(server_message::Kind::Refuse(refuse(1))).await;
-    let refused = Instant::now();
-    for number in 2..=20 {
-        played.tail.outbound.send(batch(number)).await.unwrap();
-        assert_eq!(stream.batch().await, number);
-        stream.say(server_message::Kind::Ack(Ack { numbers: vec![number] })).await;
-        assert_eq!(played.tail.acked.recv().await, Some(vec![number]));
-    }
-    assert!(refused.elapsed() < Duration::from_secs(1), "it holds nothing up");
-    let remark = played.health.remark().unwrap();
-    assert!(remark.contains("never take 1 of the batches: a frame of another day"), "{remark}");
-    assert_eq!(played.health.not_ready(), None);
-    assert_eq!(stream.batch().await, 1);
-    assert!(refused.elapsed() >= NEVER_RETRY);
-    stream.say(server_message::Kind::Refuse(refuse(1))).await;
-    drop(stream);
-    // An aggregator that can take it.
-    let mut next = played.streams.recv().await.unwrap();
-    next.welcome(1).await;
-    assert_eq!(next.batch().await, 1);
-    next.say(server_message::Kind::Ack(Ack { numbers: vec![1] })).await;
-    assert_eq!(played.tail.acked.recv().await, Some(vec![1]));
-    drop(played.tail);
-    played.session.await.unwrap();
-    assert_eq!(played.health.remark(), None);
 }
 
 /// Whatever the reason and wherever it may be tried again: a refused batch is sent until it is acknowledged.

@@ -1,8 +1,12 @@
 //! Batches that were sent and are not yet acknowledged, in order, and the window that bounds them.
+//!
+//! A batch of which some records will never be taken, and the rest is acknowledged, holds up the sources of those records
+//! and no others: their points are not reached before it is acknowledged as well.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Instant;
 
+use naru_proto::limits::UNACKNOWLEDGED_MAX_BYTES;
 use naru_proto::wire;
 
 use super::source::Point;
@@ -14,6 +18,8 @@ use crate::batch::Sealed;
 pub(super) struct Flight {
     batches: VecDeque<InFlight>,
     bytes: usize,
+    /// Of what will never be taken: the window is not for it.
+    apart_bytes: usize,
     window: Window,
 }
 
@@ -25,12 +31,20 @@ struct InFlight {
     alone: bool,
     points: BTreeMap<usize, Point>,
     acknowledged: bool,
+    /// The sources whose records will never be taken, where everything else of it is acknowledged.
+    apart: Option<BTreeSet<usize>>,
+}
+
+impl InFlight {
+    fn is_on_its_way(&self) -> bool {
+        !self.acknowledged && self.apart.is_none()
+    }
 }
 
 impl Flight {
     /// Whether more may be read while so many bytes wait to be sent.
     pub(super) fn has_room(&self, waiting: usize) -> bool {
-        self.bytes + waiting < self.window.bytes()
+        self.bytes + waiting < self.window.bytes() && self.apart_bytes < UNACKNOWLEDGED_MAX_BYTES
     }
 
     pub(super) fn window_bytes(&self) -> usize {
@@ -41,8 +55,13 @@ impl Flight {
         self.batches.is_empty()
     }
 
+    /// Whether an acknowledgement may come: not of what will never be taken.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.batches.iter().any(InFlight::is_on_its_way)
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.apart_bytes
     }
 
     /// Takes off with a batch; its message goes to the session.
@@ -58,6 +77,7 @@ impl Flight {
             alone,
             points,
             acknowledged: false,
+            apart: None,
         });
         batch
     }
@@ -69,17 +89,57 @@ impl Flight {
                 && let Some(batch) = self.batches.get_mut(index)
                 && !std::mem::replace(&mut batch.acknowledged, true)
             {
-                self.bytes -= batch.bytes;
                 let InFlight { bytes, departed, alone, .. } = *batch;
-                self.window.landed(&Landed { bytes, departed, alone }, now);
+                if batch.apart.take().is_none() {
+                    self.bytes -= bytes;
+                    self.window.landed(&Landed { bytes, departed, alone }, now);
+                }
                 self.merge(index + 1);
                 self.merge(index);
             }
         }
+        self.reached()
+    }
+
+    /// Notes which batches are acknowledged but for the records of some sources, which have so many bytes together; gives
+    /// the points that are reached by it.
+    pub(super) fn set_apart(
+        &mut self,
+        mut of: BTreeMap<u64, BTreeSet<usize>>,
+        bytes: usize,
+    ) -> BTreeMap<usize, Point> {
+        self.apart_bytes = bytes;
+        for batch in self.batches.iter_mut().filter(|batch| !batch.acknowledged) {
+            let apart = of.remove(&batch.number);
+            match (batch.apart.is_some(), apart.is_some()) {
+                (false, true) => self.bytes -= batch.bytes,
+                (true, false) => self.bytes += batch.bytes,
+                (true, true) | (false, false) => {}
+            }
+            batch.apart = apart;
+        }
+        self.reached()
+    }
+
+    /// Takes the points that nothing of their sources is unacknowledged before.
+    fn reached(&mut self) -> BTreeMap<usize, Point> {
         let mut reached = BTreeMap::new();
-        while self.batches.front().is_some_and(|batch| batch.acknowledged) {
+        let mut held_up = HashSet::new();
+        for batch in &mut self.batches {
+            match &batch.apart {
+                _ if batch.acknowledged => {}
+                Some(sources) => held_up.extend(sources.iter().copied()),
+                None => break,
+            }
+            let points = std::mem::take(&mut batch.points).into_iter();
+            let (waiting, free): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                points.partition(|(source, _)| held_up.contains(source));
+            batch.points = waiting;
             // A later batch's point replaces an earlier one's.
-            reached.extend(self.batches.pop_front().map(|batch| batch.points).unwrap_or_default());
+            reached.extend(free);
+        }
+        while self.batches.front().is_some_and(|batch| batch.acknowledged) {
+            self.batches.pop_front();
         }
         reached
     }
@@ -131,6 +191,38 @@ mod tests {
         let times: Vec<_> = reached.values().filter_map(|point| point.state.last_time_ns).collect();
         assert_eq!(times, [999, 1000, 998]);
         assert!(flight.is_empty() && flight.bytes() == 0);
+    }
+
+    #[test]
+    fn b12_what_will_never_be_taken_holds_up_its_own_source_and_no_room() {
+        let mut flight = Flight::default();
+        for number in 1..=4 {
+            let body = vec![0; UNACKNOWLEDGED_MAX_BYTES].into();
+            let batch = wire::Batch { number, body, ..wire::Batch::default() };
+            let mut state = ResumeState::new(Format::Plain);
+            state.last_time_ns = Some(number as i64);
+            let point = Point { state, late: Vec::new(), files: Vec::new() };
+            // The last batch has frames of the first source and not its point yet.
+            let points = [(7, point.clone()), (8, point)];
+            let points = points.into_iter().filter(|(source, _)| number < 4 || *source == 8);
+            flight.depart(Sealed { batch, points: points.collect() }, Instant::now());
+        }
+        let times = |reached: BTreeMap<usize, Point>| -> Vec<(usize, i64)> {
+            reached.iter().map(|(of, point)| (*of, point.state.last_time_ns.unwrap())).collect()
+        };
+        assert_eq!(times(flight.land(&[1, 4], Instant::now())), [(7, 1), (8, 1)]);
+        let apart = |number: u64, of: usize| BTreeMap::from([(number, BTreeSet::from([of]))]);
+        assert_eq!(times(flight.set_apart(apart(2, 7), 10)), [(8, 2)]);
+        assert!(flight.is_on_its_way() && !flight.has_room(0));
+        assert_eq!(times(flight.land(&[3], Instant::now())), [(8, 4)]);
+        assert!(!flight.is_on_its_way() && !flight.is_empty() && flight.has_room(0));
+        assert_eq!(flight.bytes(), 10);
+        // As much of it as of what is in flight.
+        assert!(flight.set_apart(apart(2, 7), UNACKNOWLEDGED_MAX_BYTES).is_empty());
+        assert!(!flight.has_room(0));
+        assert_eq!(times(flight.land(&[2], Instant::now())), [(7, 3)]);
+        assert!(flight.set_apart(BTreeMap::new(), 0).is_empty());
+        assert!(flight.is_empty() && flight.bytes() == 0 && flight.has_room(0));
     }
 
     #[test]

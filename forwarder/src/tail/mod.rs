@@ -6,11 +6,12 @@
 //! In a line's order: [`look`] matches what discovery found with the [`source`]s and their [`file`]s, by [`adopt`] for
 //! containers ([`docker`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
 //! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
-//! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`saved`] goes into the
-//! checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`], [`descriptors`] and [`missed`] keep bounds,
+//! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] for what will never
+//! have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`], [`descriptors`] and [`missed`] keep bounds,
 //! [`broken`] and [`gaps`] declare what is lost, [`report`] tells of it all.
 
 mod adopt;
+mod apart;
 mod beginning;
 mod broken;
 mod copies;
@@ -216,19 +217,17 @@ impl Tailer {
         }
         let stopped = clock::now();
         self.outgoing.seal();
-        while !(self.flight.is_empty() && self.nothing_waits()) {
+        while self.flight.is_on_its_way() || !self.nothing_waits() {
             // The files still have it; there is nobody to wait for without an aggregator.
             let alone = clock::now() - stopped >= ALONE_GRACE && self.health.is_disconnected();
             if alone || clock::now() - stopped >= grace {
                 break;
             }
             self.hand_over();
-            self.take_acknowledgements();
-            self.take_told();
+            self.take_answers();
             self.sleep(Some(TICK));
         }
-        self.take_acknowledgements();
-        self.take_told();
+        self.take_answers();
         if !self.flight.is_empty() {
             tracing::warn!("stopped with batches in flight; they are sent again at the next start");
         }
@@ -242,8 +241,7 @@ impl Tailer {
     /// One round; says how long to sleep, None until something happens.
     fn round(&mut self) -> Option<Duration> {
         let now = clock::now();
-        self.take_acknowledgements();
-        self.take_told();
+        self.take_answers();
         if now >= self.timers.reconcile {
             self.reconcile(now);
         }
@@ -359,21 +357,5 @@ impl Tailer {
         let bytes = self.flight.bytes() + self.outgoing.sealed_bytes();
         self.outgoing.metrics.unacknowledged_bytes.set(bytes as i64);
         self.outgoing.metrics.window_bytes.set(self.flight.window_bytes() as i64);
-    }
-
-    fn take_acknowledgements(&mut self) {
-        let mut numbers = Vec::new();
-        while let Ok(acked) = self.end.acked.try_recv() {
-            numbers.extend(acked);
-        }
-        if numbers.is_empty() {
-            return;
-        }
-        for (index, point) in self.flight.land(&numbers, clock::now()) {
-            if let Some(source) = self.sources.get_mut(&index) {
-                source.commit(point);
-                self.attention.insert(index);
-            }
-        }
     }
 }

@@ -215,7 +215,9 @@ impl Tailer {
         for source in self.sources.values() {
             let to_loss = source.seconds_to_loss();
             let rows_of = source.files.iter().enumerate();
-            rows.extend(rows_of.map(|(at, file)| self.row(source, at, file, to_loss, now)));
+            rows.extend(rows_of.map(|(at, file)| {
+                self.note_refused(&source.source, self.row(source, at, file, to_loss, now))
+            }));
         }
         for (path, error) in &self.unreadable {
             rows.push(FileRow::unreadable(&path.display().to_string(), error));
@@ -245,6 +247,7 @@ impl Tailer {
             behind_seconds: file.growth.behind(file.acknowledged, now).as_secs(),
             held: held_in(source, file.id),
             loss_in_seconds: (unread && to_loss.is_finite()).then_some(to_loss as u64),
+            refused_at: None,
             error: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The tailer against a kubelet, a daemon and an aggregator that the test plays. No thread, no sleep: the test calls the
 //! rounds and moves the clock. The judge is a ledger: every line that was written is in exactly one document.
 
+mod apart;
 mod beginning;
 mod budget;
 mod containers;

@@ -329,6 +329,20 @@ impl Node {
         assert!(self.written.insert(line.as_bytes().to_vec()), "{line} twice");
     }
 
+    /// An aggregator will never take the record at an offset of a run's first file, of a batch that it has otherwise.
+    pub(super) fn refuse_for_ever(&mut self, number: u64, run: u32, offset: u64) {
+        let (tailer, session) = self.running.as_ref().unwrap();
+        let of_run = tailer.sources.values().find(|source| {
+            matches!(&source.source.writer,
+                naru_proto::frame::Writer::Container(container) if container.restart == run)
+        });
+        let (source, bytes) = (of_run.unwrap(), 1);
+        let (writer, file) = (source.source.writer.clone(), source.files[0].id.unwrap());
+        let refused = vec![channel::Refused { writer, file, offset }];
+        let apart = channel::SetApart { bytes, reason: "no".into(), refused };
+        session.apart.send_replace([(number, apart)].into());
+    }
+
     pub(super) fn say_policy(&mut self, policy: wire::Policy) {
         let (_, session) = self.running.as_ref().unwrap();
         session.policy.send_replace(Some(policy));
