@@ -28,6 +28,8 @@ pub(super) struct Others {
     pub(super) owners: Owners,
     /// Paths that are sources of their own.
     pub(super) paths: HashSet<PathBuf>,
+    /// What stands at the path that is looked at was copied of another's file.
+    pub(super) copied: bool,
 }
 
 /// What was found of a file that was truncated.
@@ -141,7 +143,8 @@ impl SourceTail {
         skip_binary: bool,
         now: Instant,
     ) -> io::Result<()> {
-        if others.owners.get(&physical(stat.identity)).is_some_and(|owner| *owner != own) {
+        let owner = others.owners.get(&physical(stat.identity));
+        if others.copied || owner.is_some_and(|owner| *owner != own) {
             return Ok(());
         }
         if skip_binary && self.files.is_empty() && looks_binary(&handle)? {
@@ -272,16 +275,18 @@ impl SourceTail {
     ) -> Copied {
         let Place::Host { path, .. } = &self.place else { return Copied::default() };
         let path = PathBuf::from(path);
-        let mut siblings = siblings(&path, others, own, None);
-        // What is another file's, or was made of one, is no copy of this one; nor is what is older by its name.
+        let siblings = siblings(&path, others, own, None);
+        // What is another file's, or was made of one, is no copy of this one.
         let known = self.match_known(&siblings, Some(at));
         let place = known.iter().rposition(Option::is_some);
-        let mut known = known.into_iter().enumerate();
-        siblings.retain(|_| {
-            known
-                .next()
-                .is_some_and(|(nth, known)| known.is_none() && place.is_none_or(|p| nth > p))
-        });
+        let (mut older, mut newer) = (Vec::new(), Vec::new());
+        for (nth, (sibling, known)) in siblings.into_iter().zip(known).enumerate() {
+            match (known, place.is_none_or(|place| nth > place)) {
+                (Some(_), _) => {}
+                (None, true) => newer.push(sibling),
+                (None, false) => older.push(sibling),
+            }
+        }
         let Some(file) = self.files.get_mut(at) else { return Copied::default() };
         let never_read = |file: &TailedFile, sibling: &Sibling| {
             file.read == 0
@@ -290,15 +295,20 @@ impl SourceTail {
                 && sibling.stat.identity.birth_ns >= file.modified_ns
                 && !(sibling.is_gzip() || sibling.foreign)
         };
-        let found = siblings.iter().position(|sibling| {
+        let found = newer.iter().position(|sibling| {
             let in_time = place.is_some() || file.read > 0;
             never_read(file, sibling)
                 || sibling.begins_like(file)
                 || (in_time && sibling.has_what_was_read(file))
         });
-        let Some(found) = found else { return Copied::default() };
-        let mut copy = siblings.swap_remove(found);
-        siblings.retain(|s| !s.foreign && s.age(&copy) == Ordering::Greater);
+        // What is older by its name than a file that is known must be one for certain, and the only one.
+        older.retain(|sibling| sibling.is_surely_copied_of(file));
+        let copy = match found {
+            Some(found) => Some(newer.swap_remove(found)),
+            None => older.pop().filter(|_| older.is_empty()),
+        };
+        let Some(mut copy) = copy else { return Copied::default() };
+        newer.retain(|s| !s.foreign && s.age(&copy) == Ordering::Greater);
         let content = std::mem::replace(&mut copy.content, Content::Closed);
         take(file, &copy, content, now);
         let end = Some(copy.size.max(file.read));
@@ -306,8 +316,8 @@ impl SourceTail {
             // It may have been seen to have more: what was written to it since it was truncated.
             file.size = copy.size.max(file.read);
         }
-        let files = siblings.len();
-        Copied { end, files, damaged: self.insert_unknown(at + 1, siblings, now) }
+        let files = newer.len();
+        Copied { end, files, damaged: self.insert_unknown(at + 1, newer, now) }
     }
 
     /// Nothing was read of a file, and it was not there alone since the first look. A renamed one is not copied any more.
@@ -388,7 +398,7 @@ fn directory_changed_ns(directory: &Path) -> i64 {
 }
 
 /// None between rename and create, and after a deletion.
-fn open_live(path: &Path) -> io::Result<Option<(File, Stat)>> {
+pub(super) fn open_live(path: &Path) -> io::Result<Option<(File, Stat)>> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     match identity::open_beneath(directory, Path::new(name)) {
         Ok(opened) => Ok(Some(opened)),

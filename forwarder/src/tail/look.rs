@@ -244,8 +244,9 @@ impl Tailer {
             .filter(|(_, source)| named(&source.place))
             .map(|(index, _)| *index)
             .collect();
-        let others = self.other_hosts();
+        let mut others = self.other_hosts();
         for index in hosts {
+            others.copied = self.is_copy_at(index);
             let Some(source) = self.sources.get_mut(&index) else { continue };
             let (result, damaged) = source.adopt_host(now, &others, index);
             self.declare_damaged(index, damaged);
@@ -264,7 +265,8 @@ impl Tailer {
 
     /// Which host files are whose.
     pub(super) fn other_hosts(&self) -> hosts::Others {
-        let mut others = hosts::Others { owners: adopt::Owners::new(), paths: HashSet::new() };
+        let mut others =
+            hosts::Others { owners: adopt::Owners::new(), paths: HashSet::new(), copied: false };
         for (index, source) in &self.sources {
             let Place::Host { path, .. } = &source.place else { continue };
             others.paths.insert(PathBuf::from(path));

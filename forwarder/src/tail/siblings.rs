@@ -11,7 +11,7 @@ use crate::discover::rotated::{Stamp, rotated};
 use crate::identity::{self, Identity, Stat};
 
 /// Of the first and of the last bytes of a file and of what may be compressed of it.
-const COMPARED_BYTES: usize = 1024;
+pub(super) const COMPARED_BYTES: usize = 1024;
 
 /// A rotated file of a host path.
 pub(super) struct Sibling {
@@ -57,10 +57,7 @@ impl Sibling {
 
     /// A file begins with what this one holds: it is being copied, and is not truncated yet.
     pub(super) fn is_prefix_of(&self, file: &TailedFile) -> bool {
-        let alike = |start: u64, length: usize| {
-            let pair = (file.bytes_up_to(start, length), self.content.bytes_up_to(start, length));
-            matches!(pair, (Ok(one), Ok(other)) if one == other && one.len() == length)
-        };
+        let alike = |start, length| alike(&file.content, &self.content, start, length);
         let length = self.size.min(COMPARED_BYTES as u64) as usize;
         alike(0, length) && alike(self.size.saturating_sub(length as u64), length)
     }
@@ -100,11 +97,31 @@ impl Sibling {
         in_time && self.has_what_was_read(file)
     }
 
-    /// The same, whenever it was written.
+    /// The same, whenever it was written. Where its name is a source of its own, only for certain: that one leaves it then.
     pub(super) fn has_what_was_read(&self, file: &TailedFile) -> bool {
         let compared = file.read > 0 || file.head.length > 0;
-        !self.damaged && !self.foreign && compared && file.holds_what_was_read(&self.content)
+        let may_be = match self.foreign {
+            true => !self.is_gzip() && file.is_well_known(),
+            false => compared,
+        };
+        !self.damaged && may_be && file.holds_what_was_read(&self.content)
     }
+
+    /// It was certainly copied of a file, whatever its name: it came to be after all that was known to be written to that one,
+    /// and holds what was read of it.
+    pub(super) fn is_surely_copied_of(&self, file: &TailedFile) -> bool {
+        !self.is_gzip()
+            && file.modified_ns > 0
+            && self.stat.identity.birth_ns >= file.modified_ns
+            && file.is_well_known()
+            && self.has_what_was_read(file)
+    }
+}
+
+/// Whether two files hold the same bytes there, and as many.
+pub(super) fn alike(one: &Content, other: &Content, start: u64, length: usize) -> bool {
+    let pair = (one.bytes_up_to(start, length), other.bytes_up_to(start, length));
+    matches!(pair, (Ok(one), Ok(other)) if one == other && one.len() == length)
 }
 
 /// The rotated files of a path that are no other source's, oldest first. What cannot be looked at is looked at again.

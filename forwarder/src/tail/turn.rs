@@ -182,6 +182,11 @@ impl Tailer {
         if head.is_empty() {
             return self.at_end(index, at, now);
         }
+        if source.is_host() && self.is_copy_at(index) {
+            // It was empty when it was found. The file that it was copied of is another source's.
+            self.sources.get_mut(&index).map(|source| source.files.remove(at));
+            return Step::Again;
+        }
         if source.may_have_missed_copies(at) && self.take_missed_copies(index, at, now) {
             return Step::Again;
         }

@@ -30,12 +30,16 @@ impl Daemon {
         }
     }
 
+    pub(super) fn truncate(&mut self) {
+        self.file.set_len(0).unwrap();
+    }
+
     pub(super) fn reopen(&mut self, node: &Node) {
         self.file = append(&node.host("x.log"));
     }
 }
 
-fn rename(node: &Node, from: &str, to: &str) {
+pub(super) fn rename(node: &Node, from: &str, to: &str) {
     fs::rename(node.host(from), node.host(to)).unwrap();
 }
 

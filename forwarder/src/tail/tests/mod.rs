@@ -5,6 +5,7 @@ mod apart;
 mod beginning;
 mod budget;
 mod containers;
+mod copies;
 mod discovery;
 mod docker;
 mod excluded;
