@@ -26,6 +26,8 @@ pub struct Containers {
     pub path: PathBuf,
     /// docker's directory of containers, which the kubelet's may have links to; None: no link is followed.
     pub docker: Option<PathBuf>,
+    /// Where the kubelet has links that name the containers' ids; None: ids are known for docker's logs only.
+    pub links: Option<PathBuf>,
     /// Where the Fluentd that is replaced has written down how far it has read them.
     pub pos_file: Option<HostPattern>,
     /// Which of them are not read.
@@ -41,6 +43,7 @@ impl Containers {
         Self {
             path: path.to_path_buf(),
             docker: Some(DOCKER_PATH.into()),
+            links: Some(links_beside(path)),
             pos_file: None,
             exclude: Exclusions::default(),
             multiline: ContainerRules::default(),
@@ -62,6 +65,9 @@ pub(super) struct RawContainers {
     /// docker's directory of containers: links to the logs in it are followed, and no others; `""` follows none. Default:
     /// /var/lib/docker/containers.
     docker: Option<Spanned<String>>,
+    /// The kubelet's directory of links to container logs, whose names have the containers' ids: names and texts of links are
+    /// read, and no link is followed; `""` reads none. Default: `containers` beside `path`, so /var/log/containers.
+    links: Option<Spanned<String>>,
     /// The `pos_file` of the Fluentd that is replaced, or a pattern of several: files that are new to the checkpoint are
     /// read from where it was.
     pos_file: Option<Spanned<String>>,
@@ -86,9 +92,17 @@ impl RawContainers {
         let docker = directory("docker", self.docker.as_ref(), DOCKER_PATH)?;
         let multiline = multiline::rules(self.multiline.unwrap_or_default())?;
         let Some(path) = directory("path", self.path.as_ref(), PODS_PATH)? else { return Ok(None) };
+        let links = match self.links.as_ref() {
+            Some(found) => directory("links", Some(found), "")?,
+            None => Some(links_beside(&path)),
+        };
         let exclude = Exclusions::new(rules);
-        Ok(Some(Containers { path, docker, pos_file, exclude, multiline }))
+        Ok(Some(Containers { path, docker, links, pos_file, exclude, multiline }))
     }
+}
+
+fn links_beside(path: &Path) -> PathBuf {
+    path.with_file_name("containers")
 }
 
 /// An absolute path, or None where it is empty.

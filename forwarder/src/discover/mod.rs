@@ -7,6 +7,7 @@ pub mod beginning;
 pub mod docker;
 pub mod exclude;
 pub mod host;
+pub mod links;
 pub mod pods;
 pub mod rotated;
 mod watch;
@@ -35,12 +36,14 @@ pub enum Directory {
     Docker(String),
     /// One that host files are in.
     Host(PathBuf),
+    /// Of the kubelet's links to container logs.
+    Links,
 }
 
 impl Directory {
     /// Its path is the operator's own; the others are made by whoever runs on the node.
     fn is_configured(&self) -> bool {
-        matches!(self, Self::Root | Self::Host(_))
+        matches!(self, Self::Root | Self::Host(_) | Self::Links)
     }
 }
 
@@ -62,6 +65,8 @@ pub struct Changes {
     pub docker: HashSet<String>,
     /// The same in directories of host files.
     pub host: bool,
+    /// The same among the links to container logs.
+    pub links: bool,
     /// Files that were written to.
     pub written: HashSet<(Directory, OsString)>,
     /// Live log files that were deleted, by their container's directory and run.
@@ -77,6 +82,7 @@ impl Changes {
         self.containers.is_empty()
             && self.docker.is_empty()
             && !self.host
+            && !self.links
             && self.written.is_empty()
             && self.deleted.is_empty()
             && self.missed == 0
@@ -87,6 +93,7 @@ impl Changes {
 pub struct Discovery {
     pods_root: Option<PathBuf>,
     docker_root: Option<PathBuf>,
+    links_root: Option<PathBuf>,
     host_directories: HashSet<PathBuf>,
     watcher: Option<Watcher>,
     watched: HashMap<i32, Directory>,
@@ -123,6 +130,7 @@ impl Discovery {
         Self {
             pods_root,
             docker_root: None,
+            links_root: None,
             host_directories: HashSet::new(),
             watcher,
             watched: HashMap::new(),
@@ -138,6 +146,12 @@ impl Discovery {
     #[must_use]
     pub fn with_docker(self, docker_root: Option<PathBuf>) -> Self {
         Self { docker_root, ..self }
+    }
+
+    /// Where the links to container logs are.
+    #[must_use]
+    pub fn with_links(self, links_root: Option<PathBuf>) -> Self {
+        Self { links_root, ..self }
     }
 
     /// Adds the directory of a docker container.
@@ -187,7 +201,11 @@ impl Discovery {
     pub fn containers(&self) -> impl Iterator<Item = &ContainerDirectory> {
         self.known.keys().filter_map(|directory| match directory {
             Directory::Container(of) => Some(of),
-            Directory::Root | Directory::Pod(_) | Directory::Docker(_) | Directory::Host(_) => None,
+            Directory::Root
+            | Directory::Pod(_)
+            | Directory::Docker(_)
+            | Directory::Host(_)
+            | Directory::Links => None,
         })
     }
 
@@ -204,12 +222,15 @@ impl Discovery {
         }
         let known: Vec<_> = self.known.keys().cloned().collect();
         for directory in known {
-            if directory != Directory::Root {
+            if directory != Directory::Root && directory != Directory::Links {
                 self.look(directory);
             }
         }
         for directory in self.host_directories.clone() {
             self.look(Directory::Host(directory));
+        }
+        if self.links_root.is_some() {
+            self.look(Directory::Links);
         }
     }
 
@@ -223,6 +244,7 @@ impl Discovery {
                 self.docker_root.as_deref().unwrap_or(Path::new("/")).join(container)
             }
             Directory::Host(path) => path.clone(),
+            Directory::Links => self.links_root.clone().unwrap_or_default(),
         }
     }
 
@@ -272,6 +294,10 @@ impl Discovery {
                 self.changes.host = true;
                 true
             }
+            Directory::Links => {
+                self.changes.links = true;
+                true
+            }
             Directory::Root | Directory::Pod(_) => match subdirectories(path) {
                 Ok(names) => {
                     // Known before its children, so that a child can ask.
@@ -308,7 +334,7 @@ impl Discovery {
             if directory.is_configured() { WatchFlags::empty() } else { WatchFlags::DONT_FOLLOW };
         let flags = follow
             | match directory {
-                Directory::Root | Directory::Pod(_) => watch::ENTRIES,
+                Directory::Root | Directory::Pod(_) | Directory::Links => watch::ENTRIES,
                 Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) => {
                     watch::ENTRIES | WatchFlags::MODIFY
                 }
@@ -344,6 +370,7 @@ impl Discovery {
                 self.changes.docker.insert(container.clone());
             }
             Directory::Host(_) => self.changes.host = true,
+            Directory::Links => self.changes.links = true,
             Directory::Root | Directory::Pod(_) => {
                 let children: Vec<_> =
                     self.known.keys().filter(|known| is_child(directory, known)).cloned().collect();
@@ -423,7 +450,9 @@ fn child(directory: &Directory, name: &str) -> Option<Directory> {
             }))
         }
         Directory::Pod(_) => None,
-        Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) => None,
+        Directory::Container(_) | Directory::Docker(_) | Directory::Host(_) | Directory::Links => {
+            None
+        }
     }
 }
 

@@ -56,6 +56,9 @@ impl Tailer {
         if changes.host {
             self.look_at_host_files(now);
         }
+        if changes.links {
+            self.look_at_links();
+        }
         self.count_missed(&changes);
         for (directory, name) in changes.written {
             match directory {
@@ -81,7 +84,7 @@ impl Tailer {
                         false => self.heat_host_sources(),
                     }
                 }
-                Directory::Root | Directory::Pod(_) => {}
+                Directory::Root | Directory::Pod(_) | Directory::Links => {}
             }
         }
     }
@@ -158,6 +161,7 @@ impl Tailer {
             };
             let place = Place::Container { directory: directory.clone(), restart };
             let index = self.index_of(source, place);
+            self.name_container(index);
             let linked = self.docker_link(directory, &entries);
             let Some(source) = self.sources.get_mut(&index) else { continue };
             let before = source.open_files();

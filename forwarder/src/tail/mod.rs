@@ -4,11 +4,11 @@
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 //!
 //! In a line's order: [`look`] matches what discovery found with the [`source`]s and their [`file`]s, by [`adopt`] for
-//! containers ([`docker`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
+//! containers ([`docker`], [`links`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
 //! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
-//! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] for what will never
-//! have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`], [`descriptors`] and [`missed`] keep bounds,
-//! [`broken`] and [`gaps`] declare what is lost, [`report`] tells of it all.
+//! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] knows what will
+//! never have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`],
+//! [`descriptors`] and [`missed`] keep bounds, [`broken`] and [`gaps`] declare what is lost, [`report`] tells of it all.
 
 mod adopt;
 mod apart;
@@ -25,6 +25,7 @@ mod gaps;
 mod hold;
 mod hosts;
 mod inherit;
+mod links;
 mod look;
 mod missed;
 mod policy;
@@ -54,6 +55,7 @@ use crate::checkpoint::{Checkpoint, Loaded};
 use crate::clock;
 use crate::config::Config;
 use crate::discover::beginning::Beginning;
+use crate::discover::links::Links;
 use crate::discover::{ContainerDirectory, Discovery};
 use crate::health::{FilesRequest, Health};
 use crate::metrics::Metrics;
@@ -117,6 +119,8 @@ pub struct Tailer {
     next_index: usize,
     /// Where files begin that the checkpoint does not know.
     beginning: Beginning,
+    /// What the kubelet's links say.
+    links: Links,
     /// Whose files lie in the directory of a docker container.
     docker: HashMap<String, usize>,
     /// Sources with bytes to read, in turn.
@@ -171,7 +175,9 @@ impl Tailer {
             )
             .with_docker(
                 config.containers.as_ref().and_then(|containers| containers.docker.clone()),
-            ),
+            )
+            .with_links(config.containers.as_ref().and_then(|containers| containers.links.clone())),
+            links: Links::default(),
             inherited,
             policy,
             end,
@@ -320,6 +326,7 @@ impl Tailer {
             }
         }
         self.tell_restored();
+        self.look_at_links();
         for directory in directories {
             self.look_into(&directory, now);
         }

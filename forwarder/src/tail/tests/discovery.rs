@@ -217,3 +217,39 @@ fn b7_with_few_descriptors_all_files_are_read_in_the_end() {
     assert!(node.gaps.is_empty(), "{:?}", node.gaps);
     assert_eq!(node.metrics.missed_files.get(), 0);
 }
+
+/// The id of a container is in the name of a link that the kubelet makes beside the pods' directories, after the log.
+#[test]
+fn b7_the_kubelets_links_name_the_containers_and_are_not_followed() {
+    let mut node = Node::new(&[]);
+    let links = node.directory.path().join("containers");
+    let id = |digit: &str| digit.repeat(64);
+    let link = |pod: &str, target: &std::path::Path, digit: &str| {
+        let name = links.join(format!("{pod}_shop_web-{}.log", id(digit)));
+        std::os::unix::fs::symlink(target, name).unwrap();
+    };
+    let mut first = Writer::new(&node, 0);
+    first.lines(&mut node, 5);
+    node.settle(SECOND);
+    assert_eq!(node.container_ids, [String::new()].into(), "nothing says it");
+    node.container_ids.clear();
+    fs::create_dir(&links).unwrap();
+    let secret = node.directory.path().join("secret");
+    fs::write(&secret, "2026-11-22T09:00:00Z stdout F a secret\n").unwrap();
+    link("web-0", &first.live(), "a");
+    link("web-1", &secret, "b");
+    node.settle(Duration::from_secs(31));
+    first.lines(&mut node, 5);
+    let mut second = Writer::new(&node, 1);
+    link("web-0", &second.live(), "c");
+    second.lines(&mut node, 5);
+    node.settle(SECOND);
+    assert_eq!(node.container_ids, [id("a"), id("c")].into());
+    node.container_ids.clear();
+    node.restart();
+    first.lines(&mut node, 5);
+    node.settle(SECOND);
+    assert_eq!(node.container_ids, [id("a")].into());
+    node.check();
+    assert!(node.tailer().unreadable.is_empty());
+}
