@@ -11,8 +11,8 @@ use naru_proto::ids::FileId;
 use crate::checkpoint::{Binding, Checkpoint};
 use crate::clock;
 use crate::config::Config;
-use crate::discover::pods::{self, LogFile};
-use crate::discover::{ContainerDirectory, Discovery};
+use crate::discover::pods::{self, LogFile, Order};
+use crate::discover::{ContainerDirectory, Discovery, docker};
 use crate::identity::{self, Key};
 
 /// How often what no event tells of is looked at: host files, and everything where inotify is refused.
@@ -34,6 +34,8 @@ pub enum Whose {
         restart: u32,
         /// By its last name.
         entry: LogFile,
+        /// Of docker's, in whose directory it is; None: in the kubelet's own.
+        docker: Option<String>,
     },
     /// At a path of the host.
     Host(PathBuf),
@@ -54,6 +56,8 @@ pub struct Held {
 pub struct Holder {
     config: Config,
     discovery: Discovery,
+    /// Where the links to docker's containers are, and of which run.
+    docker: HashMap<String, (ContainerDirectory, u32)>,
     files: HashMap<Key, Held>,
     finished: HashSet<FileId>,
     next_look: Instant,
@@ -66,7 +70,11 @@ impl Holder {
         Self {
             discovery: Discovery::new(
                 config.containers.as_ref().map(|containers| containers.path.clone()),
+            )
+            .with_docker(
+                config.containers.as_ref().and_then(|containers| containers.docker.clone()),
             ),
+            docker: HashMap::new(),
             config: config.clone(),
             files: HashMap::new(),
             finished: HashSet::new(),
@@ -95,8 +103,12 @@ impl Holder {
             self.discovery.reconcile();
             self.look_at_host_files();
         }
-        for directory in self.discovery.changes().containers {
+        let changes = self.discovery.changes();
+        for directory in changes.containers {
             self.look_into(&directory);
+        }
+        for container in changes.docker {
+            self.look_into_docker(&container);
         }
         if due {
             self.let_go(now);
@@ -128,9 +140,44 @@ impl Holder {
         for (restart, entries) in runs {
             for entry in entries {
                 let path = relative.join(&entry.name);
+                if entry.link && entry.order == Order::Live {
+                    self.follow(&root.join(path), directory, restart);
+                    continue;
+                }
                 let directory = directory.clone();
-                self.hold(&root, &path, Whose::Container { directory, restart, entry });
+                let whose = Whose::Container { directory, restart, entry, docker: None };
+                self.hold(&root, &path, whose);
             }
+        }
+    }
+
+    /// Holds the files of the docker container that a link leads to, and of no other.
+    fn follow(&mut self, link: &Path, directory: &ContainerDirectory, restart: u32) {
+        let root = self.config.containers.as_ref().and_then(|found| found.docker.as_ref());
+        let target = std::fs::read_link(link).ok();
+        let Some((root, target)) = root.zip(target) else { return };
+        let Some(container) = docker::container_of(root, &target) else { return };
+        if self.docker.contains_key(&container) {
+            return;
+        }
+        self.docker.insert(container.clone(), (directory.clone(), restart));
+        // Watched, then read: nothing falls between.
+        self.discovery.watch_docker(&container);
+        self.look_into_docker(&container);
+    }
+
+    fn look_into_docker(&mut self, container: &str) {
+        let root = self.config.containers.as_ref().and_then(|found| found.docker.clone());
+        let of = self.docker.get(container).cloned();
+        let Some((root, (directory, restart))) = root.zip(of) else { return };
+        let Ok(entries) = docker::list(&root, container) else { return };
+        if entries.is_empty() {
+            self.docker.remove(container);
+        }
+        for entry in entries {
+            let path = Path::new(container).join(&entry.name);
+            let (directory, docker) = (directory.clone(), Some(container.to_owned()));
+            self.hold(&root, &path, Whose::Container { directory, restart, entry, docker });
         }
     }
 

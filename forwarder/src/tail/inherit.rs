@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use naru_proto::frame::{Source, Writer};
-use naru_proto::ids::{FileId, HEAD_MAX_BYTES, container_head};
+use naru_proto::ids::FileId;
 
 use super::file::{Content, GzipReader, TailedFile};
 use super::source::Place;
@@ -30,11 +30,27 @@ impl Tailer {
                 (None, Place::Container { .. }) if !stat.unlinked => continue,
                 (None, Place::Container { .. }) => self.index_of(source, place),
             };
-            if self.take_over(index, one, &stat, now, |id| finished.contains(&id)) {
+            // One without a file is over.
+            self.attention.insert(index);
+            if self.is_of_docker(index, &one.whose)
+                && self.take_over(index, one, &stat, now, |id| finished.contains(&id))
+            {
                 self.heat(index);
-                self.attention.insert(index);
             }
         }
+    }
+
+    /// Whether a source may have what was held: of docker's container, only the run that a link led from.
+    fn is_of_docker(&mut self, index: usize, whose: &Whose) -> bool {
+        let Whose::Container { docker, .. } = whose else { return true };
+        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let Some(container) = docker else { return source.docker.is_none() };
+        let owner = self.docker.get(container).filter(|owner| **owner != index);
+        if owner.is_some() || !source.is_of_docker(container) {
+            return false;
+        }
+        self.docker.insert(container.clone(), index);
+        true
     }
 
     fn owner(&self, whose: &Whose) -> Option<(Source, Place)> {
@@ -72,11 +88,13 @@ impl Tailer {
         let (content, id, entry) = match whose {
             Whose::Host(_) => (Content::Plain(file), None, None),
             Whose::Container { entry, .. } => {
+                let format = source.cutter.format();
+                let most = format.head_max_bytes();
                 let head = match entry.gzip {
-                    true => GzipReader::head(&file, HEAD_MAX_BYTES).unwrap_or_default(),
-                    false => head_of(&file),
+                    true => GzipReader::head(&file, most).unwrap_or_default(),
+                    false => head_of(&file, most),
                 };
-                let id = container_head(&head).map(|head| source.container_file_id(head, 0));
+                let id = format.head(&head).map(|head| source.container_file_id(head, 0));
                 let content =
                     if entry.gzip { Content::Gzip(file, None) } else { Content::Plain(file) };
                 (content, id, Some(entry))
@@ -109,8 +127,8 @@ impl Tailer {
     }
 }
 
-fn head_of(file: &std::fs::File) -> Vec<u8> {
-    let mut head = vec![0; HEAD_MAX_BYTES];
+fn head_of(file: &std::fs::File, most: usize) -> Vec<u8> {
+    let mut head = vec![0; most];
     let filled = file.read_at(&mut head, 0).unwrap_or(0);
     head.truncate(filled);
     head

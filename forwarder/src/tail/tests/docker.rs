@@ -188,3 +188,33 @@ fn b7_no_other_link_is_followed() {
     assert_eq!(node.tailer().unreadable.len(), 6, "{:?}", node.tailer().unreadable);
     assert_eq!(node.container_ids, [id(7)].into());
 }
+
+#[test]
+fn b21_what_docker_rotates_away_during_a_hand_over_is_read() {
+    let mut node = node();
+    let mut first = Container::start(&node, 1, 0);
+    first.lines(&mut node, 5);
+    node.settle(SECOND);
+    let mut holder = node.holder();
+    // Written, and rotated away, while nobody reads; and a container that came and went.
+    node.kill();
+    first.lines(&mut node, 5);
+    first.rotate();
+    holder.look_now();
+    first.lines(&mut node, 5);
+    let mut second = Container::start(&node, 2, 1);
+    second.lines(&mut node, 5);
+    holder.look_now();
+    second.lines(&mut node, 5);
+    second.rotate();
+    holder.look_now();
+    fs::remove_file(first.rotated(1)).unwrap();
+    fs::remove_file(node.container().join("1.log")).unwrap();
+    fs::remove_dir_all(second.log.parent().unwrap()).unwrap();
+    node.inherited = Some(holder);
+    node.start();
+    node.settle(DONE);
+    node.check();
+    assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+    assert_eq!(node.container_ids, [id(1), id(2)].into());
+}
