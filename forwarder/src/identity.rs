@@ -17,6 +17,7 @@ use handle::Handle;
 #[cfg(test)]
 mod filesystems;
 pub mod handle;
+pub mod writers;
 
 /// A physical file, as the kernel tells it apart from one that had its inode number before.
 #[derive(Debug, Clone, Copy)]

@@ -92,7 +92,7 @@ metrics! {
     missed_files: Counter = ("missed_files", None::<Unit>);
     /// Files being tailed.
     open_files: Gauge = ("open_files", None::<Unit>);
-    /// Bytes of deleted files that are held open because not all of them is acknowledged.
+    /// Bytes of deleted files that are held open because not all of them is acknowledged, or because somebody may still write to them.
     deleted_bytes: Gauge = ("deleted", Some(Unit::Bytes));
     /// Compressed bytes sent and not yet acknowledged.
     unacknowledged_bytes: Gauge = ("unacknowledged", Some(Unit::Bytes));

@@ -197,6 +197,12 @@ impl Discovery {
         }
     }
 
+    /// Whether a container's directory is there.
+    #[must_use]
+    pub fn has(&self, directory: &ContainerDirectory) -> bool {
+        self.known.contains_key(&Directory::Container(directory.clone()))
+    }
+
     /// The container directories that are known.
     pub fn containers(&self) -> impl Iterator<Item = &ContainerDirectory> {
         self.known.keys().filter_map(|directory| match directory {

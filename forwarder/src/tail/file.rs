@@ -63,6 +63,8 @@ pub(super) struct TailedFile {
     pub(super) appeared: Instant,
     /// Since when it is deleted and holds what is not acknowledged.
     pub(super) held_since: Option<Instant>,
+    /// It is deleted and read, and open because somebody may still write to it.
+    pub(super) waits: bool,
     /// Since when it is gone, unopened and unread.
     pub(super) missing_since: Option<Instant>,
     /// Cuts what comes after the file was passed: the source's own cutter is in a later file by then.
@@ -147,6 +149,7 @@ impl TailedFile {
             grew: now,
             appeared: now,
             held_since: None,
+            waits: false,
             missing_since: None,
             late: None,
             late_from: None,
@@ -295,20 +298,14 @@ impl TailedFile {
 
     /// When it was last known to be written to.
     pub(super) fn last_write_ns(&self) -> i64 {
-        match &self.content {
-            Content::Plain(file) => {
-                identity::stat(file).map_or(self.modified_ns, |stat| stat.modified_ns)
-            }
-            Content::Gzip(..) | Content::Closed => self.modified_ns,
-        }
+        let Content::Plain(file) = &self.content else { return self.modified_ns };
+        identity::stat(file).map_or(self.modified_ns, |stat| stat.modified_ns)
     }
 
     /// Why the bytes end before the file does.
     pub(super) fn damage(&self) -> Option<io::Error> {
-        match &self.content {
-            Content::Gzip(_, Some(reader)) => reader.damage.map(io::Error::from),
-            Content::Gzip(_, None) | Content::Plain(_) | Content::Closed => None,
-        }
+        let Content::Gzip(_, Some(reader)) = &self.content else { return None };
+        reader.damage.map(io::Error::from)
     }
 
     /// Whether every byte that was read is acknowledged.

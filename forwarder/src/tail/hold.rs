@@ -1,5 +1,7 @@
-//! The budget of deleted files: those that have no name left and hold what no aggregator has take room on the disk that
-//! nobody sees. Beyond the budget the longest held is dropped first, and what was not read of it is a declared gap.
+//! The budget of deleted files: those that have no name left take room on the disk that nobody sees. They are held while they
+//! have what no aggregator has, and while somebody may still write to them, which is looked at with every reconcile. Beyond
+//! the budget those that only wait for more are dropped first, then the longest held, and what was not read of one is a
+//! declared gap.
 
 use std::time::Instant;
 
@@ -9,10 +11,17 @@ use naru_proto::wire::GapReason;
 use super::Tailer;
 use super::file::{Content, TailedFile};
 use super::gaps::Loss;
+use crate::identity::writers::{self, Writers};
 use crate::{chance, identity};
+
+/// Files that only wait for more, and are looked at every 30 s: without a kernel that says who writes, every deleted log is
+/// one of them for a while, and each costs about 2 KiB beside its descriptor.
+const WAITING_MAX: usize = 1000;
 
 /// One deleted file.
 struct Deleted {
+    /// It only waits for more.
+    waits: bool,
     since: Instant,
     source: usize,
     key: identity::Key,
@@ -25,7 +34,8 @@ impl Tailer {
     /// Drops the deleted files that are over the budget.
     pub(super) fn keep_to_budget(&mut self, now: Instant) {
         let mut deleted = self.deleted(now);
-        deleted.sort_by_key(|file| file.since);
+        deleted.sort_by_key(|file| (!file.waits, file.since));
+        let mut waiting = deleted.iter().filter(|file| file.waits).count();
         let mut bytes: u64 = deleted.iter().map(|file| file.bytes).sum();
         let hold = self.config.hold;
         let mut made_room = false;
@@ -33,7 +43,10 @@ impl Tailer {
             let old = now.saturating_duration_since(file.since) >= hold.max_age;
             // One at a time: what it frees shows at the next look.
             let crowded = file.crowded && !made_room;
-            if bytes > hold.max_bytes || old || crowded {
+            let too_many = file.waits && (waiting > WAITING_MAX || self.is_crowded());
+            if bytes > hold.max_bytes || old || crowded || too_many {
+                waiting -= usize::from(file.waits);
+                self.open_files = self.open_files.saturating_sub(1);
                 made_room |= file.crowded;
                 bytes -= file.bytes;
                 self.drop_deleted(file.source, file.key);
@@ -42,20 +55,22 @@ impl Tailer {
         self.outgoing.metrics.deleted_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Every deleted file that holds what is not acknowledged.
+    /// Every deleted file that holds what is not acknowledged, or that somebody may still write to.
     fn deleted(&mut self, now: Instant) -> Vec<Deleted> {
         let min_free_percent = self.config.hold.min_free_percent;
         let mut deleted = Vec::new();
         for (source, tail) in &mut self.sources {
-            for file in tail.files.iter_mut().filter(|file| file.gone || file.held_since.is_some())
-            {
+            let of_interest =
+                |file: &&mut TailedFile| file.gone || file.waits || file.held_since.is_some();
+            for file in tail.files.iter_mut().filter(of_interest) {
                 let (Content::Plain(handle) | Content::Gzip(handle, _)) = &file.content else {
                     file.held_since = None;
                     continue;
                 };
                 let Ok(stat) = identity::stat(handle) else { continue };
                 let needed = file.is_gzip() && !file.passed || stat.size > file.acknowledged;
-                if !stat.unlinked || !needed {
+                let waits = file.waits && !needed;
+                if !stat.unlinked || !(needed || waits) {
                     file.held_since = None;
                     continue;
                 }
@@ -63,9 +78,15 @@ impl Tailer {
                     disk.f_bavail.saturating_mul(100)
                         < disk.f_blocks.saturating_mul(min_free_percent)
                 });
-                let since = *file.held_since.get_or_insert(now);
-                let (key, bytes) = (stat.identity.key(), stat.size);
-                deleted.push(Deleted { since, source: *source, key, bytes, crowded });
+                let since = match waits {
+                    true => {
+                        file.held_since = None;
+                        file.grew
+                    }
+                    false => *file.held_since.get_or_insert(now),
+                };
+                let (source, key, bytes) = (*source, stat.identity.key(), stat.size);
+                deleted.push(Deleted { waits, since, source, key, bytes, crowded });
             }
         }
         deleted
@@ -104,7 +125,35 @@ impl Tailer {
     }
 }
 
+impl TailedFile {
+    /// Whether a deleted file that is read to its end must stay open: somebody may still write to it. `listed`: where the
+    /// kernel does not say, a log whose container's directory is still there may have its writer as well.
+    pub(super) fn must_wait(&mut self, listed: bool) -> bool {
+        self.waits = false;
+        let Content::Plain(handle) = &self.content else { return false };
+        let Ok(stat) = identity::stat(handle) else { return false };
+        if !stat.unlinked {
+            return false;
+        }
+        // Asked before the size: what a writer wrote before it closed the file is seen.
+        let writers = writers::of(handle);
+        let size = identity::stat(handle).map_or(stat.size, |stat| stat.size);
+        self.seen_size(size);
+        self.waits = match writers {
+            Writers::Some => true,
+            Writers::Unknown => listed,
+            Writers::None => size > self.read,
+        };
+        self.waits
+    }
+}
+
 impl super::source::SourceTail {
+    /// Whether a look must be taken at a deleted file of it.
+    pub(super) fn waits_for_more(&self) -> bool {
+        self.files.iter().any(|file| file.waits)
+    }
+
     /// The id of a file that was not read yet; a host file's is any.
     fn id_of_head(&self, at: usize) -> Option<FileId> {
         let file = self.files.get(at)?;

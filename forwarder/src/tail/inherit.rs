@@ -100,10 +100,13 @@ impl Tailer {
                 (content, id, Some(entry))
             }
         };
+        let is_plain = matches!(content, Content::Plain(_));
         let by_id = |file: &TailedFile| id.is_some() && file.id == id;
         at = at.or_else(|| source.files.iter().position(by_id));
         if let Some(known) = at.and_then(|at| source.files.get_mut(at)) {
-            if known.is_open() || known.passed {
+            // One that is read may be written to by somebody whom its deletion did not stop.
+            if known.is_open() || (known.passed && (known.given_up || !is_plain || !stat.unlinked))
+            {
                 return false;
             }
             known.content = content;

@@ -33,7 +33,11 @@ impl Tailer {
         self.timers.reconciled = self.timers.reconciled.wrapping_add(1);
         for (index, source) in &mut self.sources {
             source.look_at_passed();
-            let its_turn = source.is_host() || index % share == turn;
+            let waits = source.waits_for_more();
+            if waits {
+                self.attention.insert(*index);
+            }
+            let its_turn = waits || source.is_host() || index % share == turn;
             if its_turn && !source.queued && source.next_file().is_some() {
                 source.queued = true;
                 self.hot.push(*index);

@@ -252,13 +252,17 @@ impl SourceTail {
     }
 
     /// Forgets files that are gone and acknowledged, closes those that need not be open; true when something changed
-    /// that a checkpoint keeps.
-    pub(super) fn release(&mut self, now: Instant) -> bool {
+    /// that a checkpoint keeps. `listed`: its directory is there.
+    pub(super) fn release(&mut self, now: Instant, listed: bool) -> bool {
         let late = if self.is_host() { HOST_LATE } else { CONTAINER_LATE };
         let held: Vec<FileId> = self.held_files();
         for file in self.files.iter_mut().filter(|f| f.passed && f.is_settled() && f.is_open()) {
             let quiet = now.saturating_duration_since(file.grew) >= late;
-            if (quiet || file.is_gzip()) && file.size <= file.read && !file.late_waits() {
+            if (quiet || file.is_gzip())
+                && file.size <= file.read
+                && !file.late_waits()
+                && !(file.gone && file.must_wait(listed))
+            {
                 file.content = Content::Closed;
             }
         }
@@ -278,7 +282,8 @@ impl SourceTail {
 
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
     pub(super) fn needs_attention(&self) -> bool {
-        let waiting = |file: &TailedFile| file.gone || (file.passed && file.is_open());
+        let waiting =
+            |file: &TailedFile| !file.waits && (file.gone || (file.passed && file.is_open()));
         self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()

@@ -43,7 +43,8 @@ impl Tailer {
                 self.attention.remove(&index);
                 continue;
             };
-            if source.release(now) {
+            let listed = source.directory().is_none_or(|of| self.discovery.has(of));
+            if source.release(now, listed) {
                 source.unsaved = true;
             }
             if source.is_over() {

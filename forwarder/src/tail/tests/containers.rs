@@ -252,6 +252,7 @@ fn an_unterminated_last_line_at_deletion() {
     fs::remove_file(writer.live()).unwrap();
     node.pass(2 * SECOND);
     node.check();
+    drop(writer);
     node.settle(DONE);
     node.check();
     assert!(node.tailer().sources.is_empty(), "nothing is left of it");
@@ -265,6 +266,7 @@ fn a_pod_directory_that_is_removed_while_behind() {
     node.round();
     writer.lines(&mut node, 60_000);
     fs::remove_dir_all(node.directory.path().join("pods").join(super::node::POD)).unwrap();
+    drop(writer);
     node.settle(DONE);
     node.check();
     node.settle(DONE);

@@ -141,6 +141,7 @@ fn b7_a_docker_container_ends_and_the_next_begins() {
     fs::remove_file(node.container().join("0.log")).unwrap();
     node.settle(SECOND);
     fs::remove_dir_all(first.log.parent().unwrap()).unwrap();
+    drop(first);
     second.lines(&mut node, 5);
     node.settle(DONE);
     node.check();

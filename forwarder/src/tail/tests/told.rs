@@ -58,6 +58,7 @@ fn b28_a_file_that_is_gone_is_told_of_as_it_was_last() {
     writer.lines(&mut node, 7);
     let size = fs::metadata(writer.live()).unwrap().len();
     fs::remove_dir_all(node.container()).unwrap();
+    drop(writer);
     // Everything is acknowledged at once; the next status is seconds away.
     node.settle(2 * DONE);
     assert_eq!(node.sizes.values().copied().collect::<Vec<_>>(), [size]);
