@@ -56,6 +56,9 @@ pub(crate) struct State {
     raw_bytes: AtomicU64,
     wire_bytes: AtomicU64,
     documents: Mutex<Documents>,
+    /// What it never takes.
+    poison: Mutex<Option<String>>,
+    refusals: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +103,17 @@ impl Sink {
         let sink = Self::start(keep);
         sink.state.bytes_per_second.store(bytes_per_second, Ordering::Release);
         sink
+    }
+
+    /// It refuses for ever every batch that has this text in it; None: it takes everything.
+    pub fn refuse(&self, poison: Option<&str>) {
+        *self.state.poison.lock().unwrap() = poison.map(str::to_owned);
+    }
+
+    /// How many batches it has refused.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.state.refusals.load(Ordering::Acquire)
     }
 
     /// Where it listens.
@@ -183,7 +197,7 @@ async fn take_all(
     mut messages: Streaming<wire::ClientMessage>,
     answers: &Answers,
 ) -> Result<(), Status> {
-    let mut identity = None;
+    let (mut identity, mut last) = (None, 0);
     while let Some(message) = messages.message().await? {
         match message.kind {
             Some(client_message::Kind::Hello(hello)) => {
@@ -198,10 +212,19 @@ async fn take_all(
             Some(client_message::Kind::Batch(batch)) => {
                 let (node, key) =
                     identity.as_ref().ok_or(Status::failed_precondition("no Hello"))?;
+                if batch.number <= last {
+                    return Err(Status::invalid_argument("numbers grow on a stream"));
+                }
+                last = batch.number;
                 state.pause(batch.body.len()).await;
-                state.take(&batch, node, *key)?;
-                let ack = wire::Ack { numbers: vec![batch.number] };
-                answer(answers, server_message::Kind::Ack(ack)).await?;
+                let kind = match state.refusal(&batch) {
+                    Some(refuse) => server_message::Kind::Refuse(refuse),
+                    None => {
+                        state.take(&batch, node, *key)?;
+                        server_message::Kind::Ack(wire::Ack { numbers: vec![batch.number] })
+                    }
+                };
+                answer(answers, kind).await?;
             }
             Some(client_message::Kind::Gap(_) | client_message::Kind::Status(_)) | None => {}
         }
@@ -223,6 +246,8 @@ impl State {
             raw_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
             documents: Mutex::default(),
+            poison: Mutex::default(),
+            refusals: AtomicU64::new(0),
         }
     }
 
@@ -256,6 +281,24 @@ impl State {
         self.raw_bytes.fetch_add(u64::from(batch.raw_bytes), Ordering::Release);
         self.records.fetch_add(u64::from(batch.records), Ordering::Release);
         Ok(())
+    }
+
+    /// What it answers to a batch that has poison in it.
+    fn refusal(&self, batch: &wire::Batch) -> Option<wire::Refuse> {
+        let poison = self.poison.lock().unwrap().clone()?;
+        let frames = batch::frames(&mut DCtx::create(), &batch.body, batch.raw_bytes as usize);
+        let poisoned =
+            |frame: &Frame| memchr::memmem::find(&frame.bytes, poison.as_bytes()).is_some();
+        frames.is_ok_and(|frames| frames.iter().any(poisoned)).then(|| {
+            self.refusals.fetch_add(1, Ordering::Release);
+            wire::Refuse {
+                number: batch.number,
+                reason: wire::RefuseReason::Invalid.into(),
+                r#where: wire::RetryWhere::Never.into(),
+                detail: "a record of another world".to_owned(),
+                ..wire::Refuse::default()
+            }
+        })
     }
 
     /// As long as a slow aggregator needs for that.
