@@ -135,17 +135,23 @@ impl Prepared {
             Lock::Elsewhere => {}
             lock => return Ok(Some((lock, None))),
         }
-        tracing::info!(
-            data_dir = %self.config.data_dir.display(),
-            "another forwarder uses the data directory; standing by until it ends"
-        );
-        self.health.standing_by(true);
-        self.metrics.standing_by.set(1);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut taken = spawn_wait(&self.config, Arc::clone(&stop))?;
+        let (holding, mut taken) = spawn_wait(&self.config, Arc::clone(&stop))?;
+        let taken = async {
+            // Not before the files are held: whoever is told that this one stands by may end the other.
+            if holding.await.is_ok() {
+                tracing::info!(
+                    data_dir = %self.config.data_dir.display(),
+                    "another forwarder uses the data directory; standing by until it ends"
+                );
+                self.health.standing_by(true);
+                self.metrics.standing_by.set(1);
+            }
+            (&mut taken).await.ok()
+        };
         let taken = tokio::select! {
             () = shutdown => None,
-            taken = &mut taken => taken.ok(),
+            taken = taken => taken,
         };
         stop.store(true, Ordering::Release);
         self.health.standing_by(false);
@@ -287,19 +293,23 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     }
 }
 
+/// Stands by on a thread. The first receiver is told when the files are held, the second has what was taken over.
 fn spawn_wait(
     config: &Config,
     stop: Arc<AtomicBool>,
-) -> io::Result<oneshot::Receiver<(Lock, Holder)>> {
+) -> io::Result<(oneshot::Receiver<()>, oneshot::Receiver<(Lock, Holder)>)> {
+    let (held, holding) = oneshot::channel();
     let (done, taken) = oneshot::channel();
     let (mut holder, data_dir) = (Holder::new(config), config.data_dir.clone());
     std::thread::Builder::new().name("standby".to_owned()).spawn(move || {
+        holder.look();
+        held.send(()).ok();
         if let Some(lock) = standby::wait(&data_dir, &mut holder, &stop) {
             // Nobody takes it over where the process was told to end meanwhile.
             done.send((lock, holder)).ok();
         }
     })?;
-    Ok(taken)
+    Ok((holding, taken))
 }
 
 fn spawn_tail(parts: Parts, stop: Arc<AtomicBool>) -> io::Result<oneshot::Receiver<()>> {
