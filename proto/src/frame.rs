@@ -2,6 +2,8 @@
 //!
 //! A [`Frame`] cannot be built from contradictory parts, so whoever holds one can cut it into records without errors.
 
+mod part;
+
 use bytes::Bytes;
 use thiserror::Error;
 
