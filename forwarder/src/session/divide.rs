@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use naru_proto::body::{BodyWriter, WireFrames, decompress};
-use naru_proto::frame::{Ends, Extent, Flags, Frame, Source};
+use naru_proto::frame::{Frame, Source};
 use naru_proto::wire;
 use zstd_safe::DCtx;
 
@@ -67,56 +67,16 @@ fn batch_of(number: u64, frames: Vec<wire::Frame>) -> wire::Batch {
 /// A frame's records in two frames.
 fn split(frame: wire::Frame) -> Option<(wire::Frame, wire::Frame)> {
     let frame = Frame::try_from(frame).ok()?;
-    let half = frame.record_count() / 2;
-    let at: usize = frame.records().take(half).map(|record| record.raw.len()).sum();
-    if at == 0 {
-        return None;
-    }
-    let mut bytes = frame.bytes.clone();
-    let later_bytes = bytes.split_off(at);
-    let (extents, later_extents) = split_extents(&frame.extents, at as u64);
-    let (ends, later_ends) = match frame.ends.clone() {
-        Ends::Lengths(mut lengths) => {
-            let later = lengths.split_off(half);
-            (Ends::Lengths(lengths), Ends::Lengths(later))
-        }
-        ends => (ends.clone(), ends),
-    };
-    let later = Frame {
-        extents: later_extents,
-        ends: later_ends,
-        bytes: later_bytes,
-        // Those are of the first record.
-        line_start: None,
-        flags: Flags { continued: false, ..frame.flags },
-        ..frame.clone()
-    };
-    // And that is of the last.
-    let flags = Flags { incomplete: false, ..frame.flags };
-    Some((Frame { extents, ends, bytes, flags, ..frame }.into(), later.into()))
-}
-
-fn split_extents(extents: &[Extent], mut at: u64) -> (Vec<Extent>, Vec<Extent>) {
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    for extent in extents {
-        let length = at.min(extent.length);
-        at -= length;
-        if length > 0 {
-            before.push(Extent { length, ..*extent });
-        }
-        if length < extent.length {
-            let start = extent.start + length;
-            after.push(Extent { start, length: extent.length - length, ..*extent });
-        }
-    }
-    (before, after)
+    let count = frame.record_count();
+    let half = count / 2;
+    Some((frame.part(0..half)?.into(), frame.part(half..count)?.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use naru_proto::batch;
-    use naru_proto::frame::{Format, IoStream, Writer};
+    use naru_proto::frame::{Ends, Extent, Flags, Format, IoStream, Writer};
     use naru_proto::ids::FileId;
 
     /// Whatever makes up a document: file, offset, bytes, id-time and marks.
