@@ -71,6 +71,8 @@ pub struct Changes {
     pub written: HashSet<(Directory, OsString)>,
     /// Live log files that were deleted, by their container's directory and run.
     pub deleted: HashSet<(ContainerDirectory, u32)>,
+    /// Rotated ones, with what their names say of their time.
+    pub deleted_rotated: HashSet<(ContainerDirectory, u32, String)>,
     /// How many directories of pods and containers were made and gone before they could be looked into.
     pub missed: u64,
 }
@@ -85,6 +87,7 @@ impl Changes {
             && !self.links
             && self.written.is_empty()
             && self.deleted.is_empty()
+            && self.deleted_rotated.is_empty()
             && self.missed == 0
     }
 }
@@ -434,9 +437,13 @@ impl Discovery {
         if let Directory::Container(of) = directory
             && event.flags.contains(ReadFlags::DELETE)
             && let Some((run, file)) = event.name.to_str().and_then(pods::log_file)
-            && file.order == pods::Order::Live
         {
-            self.changes.deleted.insert((of.clone(), run));
+            match file.order {
+                pods::Order::Live => drop(self.changes.deleted.insert((of.clone(), run))),
+                pods::Order::Rotated(stamp) => {
+                    self.changes.deleted_rotated.insert((of.clone(), run, stamp));
+                }
+            }
         }
     }
 }

@@ -76,6 +76,7 @@ impl SourceTail {
         };
         self.name_by_head();
         let known = self.files.len();
+        let live = self.live_files();
         let mut unknown: Vec<_> =
             entries.into_iter().filter_map(|entry| self.recognise(entry, &mut look)).collect();
         // A copy must not be taken for the file that it was made of, which is there too.
@@ -96,26 +97,8 @@ impl SourceTail {
             let unread = file.gone && !file.is_open() && !file.passed;
             file.missing_since = unread.then(|| file.missing_since.unwrap_or(now));
         }
-        self.order_deleted(known);
-        self.files.sort_by(|a, b| a.order.cmp(&b.order));
+        self.put_in_order(known, &live);
         look.adopted
-    }
-
-    /// A file that was being written when it was deleted comes before whatever was found since: its name does not say so.
-    fn order_deleted(&mut self, known: usize) {
-        let Some((before, found)) = self.files.split_at_mut_checked(known) else { return };
-        if found.is_empty() {
-            return;
-        }
-        let rotated = |file: &TailedFile| match &file.order {
-            Order::Rotated(stamp) => Some(stamp.clone()),
-            Order::Live => None,
-        };
-        let newest = before.iter().filter_map(rotated).max().unwrap_or_default();
-        for file in before.iter_mut().filter(|f| f.gone && f.order == Order::Live) {
-            // After the newest of its predecessors, and before any later stamp.
-            file.order = Order::Rotated(format!("{newest}+"));
-        }
     }
 
     /// Gives those files their ids that had no whole first line when they were found: their compressed twins are known
@@ -147,6 +130,7 @@ impl SourceTail {
             Ok(stat) if stat.regular => (stat.identity, stat),
             // What stands there is none of the source's files, and a file in its place is an event.
             Ok(stat) if !stat.link => {
+                self.names.is_no_log(&entry.order);
                 let path = look.relative.join(&entry.name);
                 let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
                 look.adopted.troubles.push(Trouble { path, error, again: false });
@@ -177,8 +161,7 @@ impl SourceTail {
             return Some((entry, true));
         }
         if !entry.gzip || !look.seen.contains(&index) {
-            file.name.clone_from(&entry.name);
-            file.order.clone_from(&entry.order);
+            file.rename(&entry);
         }
         look.seen.insert(index);
         look.adopted.fine.push(look.relative.join(&entry.name));
@@ -286,7 +269,7 @@ impl SourceTail {
         // A compressed file is whole: what it holds is all that it will.
         let head = format.head(&head).unwrap_or(&head);
         let content = Content::Gzip(file, None);
-        let Some(index) = self.known_compressed(head, &content, &entry.order, look) else {
+        let Some(index) = self.known_compressed(head, &content, &entry.name, look) else {
             let mut found = new_file(&entry, &stat, look.now);
             found.gzip_identity = Some(stat.identity);
             found.content = content;
@@ -304,7 +287,7 @@ impl SourceTail {
         if twin {
             return;
         }
-        (known.name, known.order) = (entry.name, entry.order);
+        known.rename(&entry);
         let size = match &content {
             Content::Gzip(file, _) => gzip_size(file),
             Content::Plain(_) | Content::Closed => None,
@@ -322,7 +305,7 @@ impl SourceTail {
         &self,
         head: &[u8],
         content: &Content,
-        order: &Order,
+        name: &str,
         look: &Look<'_>,
     ) -> Option<usize> {
         let alike = |file: &TailedFile| {
@@ -333,7 +316,7 @@ impl SourceTail {
             .collect();
         matching.sort_by_key(|index| {
             let file = self.files.get(*index);
-            let named = file.is_some_and(|file| file.order == *order);
+            let named = file.is_some_and(|file| file.is_named(name));
             (!named, look.seen.contains(index), file.map(|file| file.salt))
         });
         matching.into_iter().find(|index| {
@@ -354,7 +337,7 @@ impl SourceTail {
         let path = look.relative.join(&entry.name);
         look.adopted.fine.push(path.clone());
         // Its plain twin may still be there, and is read.
-        let twin = |file: &TailedFile| file.order == entry.order && !file.given_up && !file.gone;
+        let twin = |f: &TailedFile| f.is_named(&entry.name) && !f.given_up && !f.gone;
         if self.files.iter().enumerate().any(|(at, f)| twin(f) && look.seen.contains(&at)) {
             return;
         }
@@ -389,7 +372,7 @@ impl SourceTail {
             file.identity = Some(stat.identity);
             file.size = file.size.max(stat.size);
         }
-        (file.name, file.order) = (entry.name, entry.order);
+        file.rename(&entry);
     }
 
     fn add(&mut self, file: TailedFile, look: &mut Look<'_>) {

@@ -29,6 +29,15 @@ pub(super) struct Loss {
 impl Tailer {
     /// Declares a loss, after the source's state says that it will not be read.
     pub(super) fn lost(&mut self, index: usize, loss: &Loss) {
+        let files = self.sources.get(&index).map(|source| &source.files);
+        let file =
+            files.into_iter().flatten().find(|file| loss.file.is_some() && file.id == loss.file);
+        let since_ns = file.map_or(0, |file| file.modified_ns);
+        self.lost_since(index, loss, since_ns);
+    }
+
+    /// The same of what was written after a time.
+    pub(super) fn lost_since(&mut self, index: usize, loss: &Loss, since_ns: i64) {
         let Some(source) = self.sources.get_mut(&index) else { return };
         let same = |(_, known): &(u64, DeclaredGap)| {
             known.file.is_some()
@@ -55,14 +64,13 @@ impl Tailer {
         if source.gaps.len() >= WAITING_MAX {
             return;
         }
-        let seen_ns = loss.file.and_then(|id| source.files.iter().find(|f| f.id == Some(id)));
         let gap = DeclaredGap {
             file: loss.file,
             start: loss.start,
             end_exclusive: loss.end_exclusive,
             last_known_size: loss.last_known_size,
             reason: loss.reason,
-            from_time_ns: seen_ns.map_or(0, |f| f.modified_ns).clamp(0, now_ns),
+            from_time_ns: since_ns.clamp(0, now_ns),
             until_time_ns: now_ns,
         };
         let number = self.next_gap;

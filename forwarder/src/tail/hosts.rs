@@ -64,6 +64,10 @@ impl SourceTail {
             Ok(live) => live,
             Err(error) => return (Err(error), Vec::new()),
         };
+        if live.is_none() && path.parent().is_some_and(|directory| !directory.is_dir()) {
+            // Its directory is not there: nothing is known of what was in it.
+            return (Ok(()), Vec::new());
+        }
         let known = live.as_ref().and_then(|(handle, stat)| self.known(handle, stat));
         if let (Some(index), Some((handle, stat))) = (known, &live) {
             self.reopen_live(index, handle, stat);

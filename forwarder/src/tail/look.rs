@@ -23,8 +23,11 @@ const UNNOTICED_SHARE: usize = 20;
 impl Tailer {
     pub(super) fn reconcile(&mut self, now: Instant) {
         self.discovery.reconcile();
-        for directory in std::mem::take(&mut self.look_again) {
-            self.look_into(&directory, now);
+        let root = self.config.containers.as_ref().map(|containers| &containers.path);
+        if root.is_none_or(|root| root.is_dir()) {
+            for directory in std::mem::take(&mut self.look_again) {
+                self.look_into(&directory, now);
+            }
         }
         self.look_at_host_files(now);
         // A write that no event told of: on a network file system, through a link, or without inotify.
@@ -51,6 +54,7 @@ impl Tailer {
         if changes.is_empty() {
             return;
         }
+        let before = self.before_deletions(&changes);
         for directory in &changes.containers {
             self.look_into(directory, now);
         }
@@ -64,6 +68,7 @@ impl Tailer {
             self.look_at_links();
         }
         self.count_missed(&changes);
+        self.declare_unseen(&changes, &before);
         for (directory, name) in changes.written {
             match directory {
                 Directory::Container(directory) => {
@@ -147,6 +152,10 @@ impl Tailer {
                 return;
             }
         };
+        if runs.is_empty() && !root.is_dir() {
+            self.wait_for_root(directory);
+            return;
+        }
         self.forget_unreadable(directory, &runs);
         for source in self.sources.values_mut() {
             match &source.place {
@@ -189,6 +198,22 @@ impl Tailer {
             self.heat(index);
             self.attention.insert(index);
         }
+    }
+
+    /// The log directory itself is not there: what was in it has no name, and is not deleted but for what its descriptor
+    /// says.
+    fn wait_for_root(&mut self, directory: &ContainerDirectory) {
+        for (index, source) in &mut self.sources {
+            if source.directory() != Some(directory) {
+                continue;
+            }
+            for file in &mut source.files {
+                file.gone |= file.is_unlinked();
+            }
+            self.attention.insert(*index);
+        }
+        // When it is back, whatever is in it then.
+        self.look_again.insert(directory.clone());
     }
 
     pub(super) fn index_of(&mut self, source: Source, place: Place) -> usize {

@@ -1,7 +1,78 @@
-//! Files that were there and gone before they could be opened: nobody knows what they held, so they are counted.
+//! Files that were there and gone before they could be opened: nobody knows what they held, so they are counted. Those of a
+//! container that is being read are a declared loss besides: what it wrote between two times is not known.
+
+use std::collections::{HashMap, VecDeque};
+
+use naru_proto::wire::GapReason;
 
 use super::Tailer;
+use super::file::TailedFile;
+use super::gaps::Loss;
+use super::source::SourceTail;
+use crate::discover::pods::Order;
 use crate::discover::{Changes, pods};
+
+/// Rotated files that were forgotten last, whose deletion may still be told: a kubelet keeps four.
+const FORGOTTEN: usize = 16;
+
+/// What of a source's deleted files is known: not every one had its last name when it was seen last.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Of files that were forgotten, and of what is no log.
+    forgotten: VecDeque<String>,
+    /// Files that were live when they were seen last, and were deleted under a rotated name.
+    unnamed: usize,
+}
+
+impl Names {
+    /// A file was live when it was seen last, and is gone while later ones are there.
+    pub(super) fn deleted_unnamed(&mut self) {
+        self.unnamed += 1;
+    }
+
+    /// A file is not kept any more.
+    pub(super) fn forget(&mut self, file: &TailedFile) {
+        if let Some(stamp) = stamp(file) {
+            self.note(stamp);
+        }
+    }
+
+    /// What has this name is no log.
+    pub(super) fn is_no_log(&mut self, order: &Order) {
+        if let Order::Rotated(stamp) = order {
+            self.note(stamp.clone());
+        }
+    }
+
+    fn note(&mut self, stamp: String) {
+        if !self.forgotten.contains(&stamp) {
+            self.forgotten.truncate(FORGOTTEN - 1);
+            self.forgotten.push_front(stamp);
+        }
+    }
+}
+
+/// The rotated name that it was seen under last.
+fn stamp(file: &TailedFile) -> Option<String> {
+    match pods::log_file(&file.name)?.1.order {
+        Order::Rotated(stamp) => Some(stamp),
+        Order::Live => None,
+    }
+}
+
+impl SourceTail {
+    /// How many of these deleted files nobody has seen.
+    fn unseen(&mut self, stamps: &[&String]) -> usize {
+        let known = |deleted: &String| {
+            self.names.forgotten.contains(deleted)
+                || self.files.iter().any(|file| stamp(file).as_ref() == Some(deleted))
+        };
+        let unknown = stamps.iter().filter(|stamp| !known(stamp)).count();
+        let unnamed = unknown.min(self.names.unnamed);
+        self.names.unnamed -= unnamed;
+        unknown - unnamed
+    }
+}
 
 impl Tailer {
     /// Counts what was gone too soon; a file that is or was open is read to its end and is none of them.
@@ -19,5 +90,43 @@ impl Tailer {
             }
         }
         self.outgoing.metrics.missed_files.inc_by(missed);
+    }
+
+    /// When the sources whose rotated files were deleted were written to last, as far as was seen.
+    pub(super) fn before_deletions(&self, changes: &Changes) -> HashMap<usize, i64> {
+        let of = changes.deleted_rotated.iter().filter_map(|(directory, run, _)| {
+            let source = pods::source(&self.config.node, directory, *run)?;
+            let index = *self.by_writer.get(&source.writer)?;
+            let files = &self.sources.get(&index)?.files;
+            Some((index, files.iter().map(|file| file.modified_ns).max()?))
+        });
+        of.collect()
+    }
+
+    /// Declares what a container wrote into files that were rotated and deleted between two looks.
+    pub(super) fn declare_unseen(&mut self, changes: &Changes, before: &HashMap<usize, i64>) {
+        let mut deleted: HashMap<usize, Vec<&String>> = HashMap::new();
+        for (directory, run, stamp) in &changes.deleted_rotated {
+            let source = pods::source(&self.config.node, directory, *run);
+            let index = source.and_then(|source| self.by_writer.get(&source.writer));
+            if let Some(index) = index.filter(|_| !self.is_excluded(directory)) {
+                deleted.entry(*index).or_default().push(stamp);
+            }
+        }
+        for (index, stamps) in deleted {
+            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let unseen = source.unseen(&stamps);
+            self.outgoing.metrics.missed_files.inc_by(unseen as u64);
+            // Without a file that was seen there is no time to begin with: it is only counted.
+            let Some(since_ns) = before.get(&index).filter(|_| unseen > 0) else { continue };
+            let loss = Loss {
+                file: None,
+                start: 0,
+                end_exclusive: None,
+                last_known_size: 0,
+                reason: GapReason::Deleted,
+            };
+            self.lost_since(index, &loss, *since_ns);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 //!
 //! In a line's order: [`look`] matches what discovery found with the [`source`]s and their [`file`]s, by [`adopt`] for
-//! containers ([`docker`], [`links`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
+//! containers ([`order`], [`docker`], [`links`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
 //! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
 //! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] knows what will
 //! never have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`],
@@ -28,6 +28,7 @@ mod inherit;
 mod links;
 mod look;
 mod missed;
+mod order;
 mod policy;
 mod report;
 mod rounds;

@@ -21,6 +21,7 @@ impl SourceTail {
     /// What a restart goes on from: the committed point, never what is only read.
     pub(super) fn saved(&self) -> SourceState {
         let held = |id: FileId| self.committed.held().any(|extent| extent.file == id);
+        let newest = self.files.iter().rev().find_map(|file| file.id);
         let files = self.files.iter().filter_map(|file| {
             let at = self.committed.files.iter().find(|at| Some(at.file) == file.id);
             let id = file.id?;
@@ -35,8 +36,12 @@ impl SourceTail {
                 salt: file.salt,
                 size: file.size,
                 acknowledged: file.acknowledged,
-                // What is held of it is read again after a restart.
-                finished: file.passed && file.is_settled() && !held(id),
+                // What is held of it is read again after a restart. The next file is not saved before it has a line; it
+                // may come and go while nobody runs, and this one with it: only that this one is gone tells of it then.
+                finished: file.passed
+                    && file.is_settled()
+                    && !held(id)
+                    && (file.gone || newest != Some(id)),
                 guard: match at {
                     Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
                     _ => file.restored_guard,

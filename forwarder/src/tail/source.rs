@@ -11,6 +11,7 @@ use naru_proto::ids::FileId;
 use naru_proto::wire;
 
 use super::file::{Content, TailedFile};
+use super::missed::Names;
 use super::report::Written;
 use crate::checkpoint::DeclaredGap;
 use crate::cut::{CutJournal, Cutter, Format, ResumeState, Rule};
@@ -101,6 +102,8 @@ pub(super) struct SourceTail {
     pub(super) first_look_ns: i64,
     /// What waits for its end, and since when it has not grown.
     pub(super) held_since: Vec<(Extent, Instant)>,
+    /// Of files that were deleted.
+    pub(super) names: Names,
     /// Declared and not known to an aggregator, with the number that it was told under.
     pub(super) gaps: Vec<(u64, DeclaredGap)>,
 }
@@ -136,6 +139,7 @@ impl SourceTail {
             unsaved: false,
             first_look_ns: 0,
             held_since: Vec::new(),
+            names: Names::default(),
             gaps: Vec::new(),
         }
     }
@@ -269,8 +273,12 @@ impl SourceTail {
         let before = self.files.len();
         self.files.retain(|file| {
             let needed = file.id.is_some_and(|id| held.contains(&id));
-            !(file.passed && file.gone && file.is_settled() && !file.is_open() && file.is_told())
-                || needed
+            let over = file.passed && file.gone && file.is_settled() && !file.is_open();
+            let keep = !(over && file.is_told()) || needed;
+            if !keep {
+                self.names.forget(file);
+            }
+            keep
         });
         self.files.len() != before
     }

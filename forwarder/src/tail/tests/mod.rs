@@ -4,6 +4,7 @@
 mod apart;
 mod beginning;
 mod budget;
+mod clock_steps;
 mod containers;
 mod copies;
 mod discovery;
@@ -20,3 +21,4 @@ mod records;
 mod rotation;
 mod told;
 mod unsaved;
+mod unseen;

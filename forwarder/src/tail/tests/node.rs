@@ -195,9 +195,10 @@ impl Node {
         }
         for batch in sent {
             self.sent_bytes += batch.body.len();
-            match self.judge_nothing {
-                true => self.look_for_quiet(&batch),
-                false => self.index(&batch),
+            match (self.forgetful, self.judge_nothing) {
+                (true, _) => {}
+                (false, true) => self.look_for_quiet(&batch),
+                (false, false) => self.index(&batch),
             }
             self.unacknowledged.insert(batch.number, batch);
         }

@@ -210,3 +210,23 @@ fn b2_rotations_during_a_stall_of_the_sink_are_read_in_order() {
     node.check();
     assert!(node.gaps.is_empty());
 }
+
+#[test]
+fn b12_what_was_sent_and_not_acknowledged_is_sent_again() {
+    let mut node = Node::new(&["x.log"]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    node.settle(2 * SECOND);
+    // Whoever takes it dies with it, long after the forwarder has saved what it knows.
+    node.forgetful = true;
+    writer.lines(&mut node, 3);
+    writer.rotate();
+    writer.lines(&mut node, 3);
+    node.pass(5 * SECOND);
+    assert!(!node.unacknowledged.is_empty(), "nothing was sent");
+    node.forgetful = false;
+    node.restart();
+    node.settle(DONE);
+    node.check();
+    assert!(node.gaps.is_empty());
+}
