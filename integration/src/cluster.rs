@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::bulk_sink::BulkSink;
 use crate::elasticsearch::{Server, export_all};
-use crate::eventually::eventually_within;
+use crate::eventually::{PATIENCE, eventually, eventually_within};
 use crate::http;
 use crate::ledger::{Again, Ledger, Verdict};
 use crate::metrics::Metrics;
@@ -47,6 +47,8 @@ pub struct Member {
     /// The node.
     pub node: Node,
     forwarder: Option<Process>,
+    /// Stands by.
+    successor: Option<Process>,
     /// Where it sends, when not to the aggregators.
     pub sends_to: Option<SocketAddr>,
     /// Further lines of its configuration.
@@ -103,7 +105,14 @@ impl Cluster {
             let name = format!("node-{number}");
             let pods = root.join(format!("{name}-pods"));
             let node = Node::in_ledger(&pods, Zone::SEOUL, ledger.clone());
-            Member { name, node, forwarder: None, sends_to: None, settings: String::new() }
+            Member {
+                name,
+                node,
+                forwarder: None,
+                successor: None,
+                sends_to: None,
+                settings: String::new(),
+            }
         };
         let nodes = (0..plan.nodes).map(member).collect();
         let aggregators = (0..plan.aggregators)
@@ -200,12 +209,39 @@ impl Cluster {
     /// Starts a forwarder, if it does not run.
     pub fn start_forwarder(&mut self, number: usize) {
         if self.nodes[number].forwarder.is_none() {
-            let config = self.path(&format!("{}.yaml", self.nodes[number].name));
-            let mut command = Command::new(programs::forwarder());
-            command.args(["run", "--config"]).arg(config);
-            let process = self.spawn(&mut command, &format!("forwarder-{number}"));
-            self.nodes[number].forwarder = Some(process);
+            self.nodes[number].forwarder = Some(self.another_forwarder(number));
         }
+    }
+
+    fn another_forwarder(&mut self, number: usize) -> Process {
+        let config = self.path(&format!("{}.yaml", self.nodes[number].name));
+        let mut command = Command::new(programs::forwarder());
+        command.args(["run", "--config"]).arg(config);
+        self.spawn(&mut command, &format!("forwarder-{number}"))
+    }
+
+    /// Starts a second forwarder of a node, as a rolling update with a surge does.
+    pub fn start_successor(&mut self, number: usize) {
+        self.nodes[number].successor = Some(self.another_forwarder(number));
+    }
+
+    /// SIGTERM to a node's first forwarder, once the second has found the place taken.
+    pub fn ask_for_hand_over(&mut self, number: usize) {
+        let member = &mut self.nodes[number];
+        let successor = member.successor.as_ref().expect("there is a second");
+        eventually("the second stands by", || match successor.log() {
+            log if log.contains("standing by") => Ok(()),
+            log => Err(log),
+        });
+        member.forwarder.as_ref().expect("there is a first").ask_to_end();
+    }
+
+    /// Waits for the end of the first: the second is the node's forwarder from now on.
+    pub fn finish_hand_over(&mut self, number: usize) {
+        let member = &mut self.nodes[number];
+        let mut first = member.forwarder.take().expect("there was a first");
+        assert!(first.ended_within(PATIENCE).success(), "{}", first.log_tail());
+        member.forwarder = member.successor.take();
     }
 
     fn spawn(&mut self, command: &mut Command, name: &str) -> Process {

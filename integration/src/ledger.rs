@@ -107,6 +107,20 @@ impl Ledger {
         before - verdict.missing.len()
     }
 
+    /// The same where whole files came and went unseen: a gap without an end also has what its source wrote between the
+    /// two times that it names.
+    pub fn excuse_unseen(&self, verdict: &mut Verdict, gaps: &[wire::Gap]) -> usize {
+        let inner = self.lock();
+        let before = verdict.missing.len();
+        verdict.missing.retain(|key| {
+            let declares = |gap: &wire::Gap| {
+                (!gap.file_id.is_empty() && inner.is_in(key, gap)) || inner.is_between(key, gap)
+            };
+            !gaps.iter().any(declares)
+        });
+        before - verdict.missing.len()
+    }
+
     /// Counts bytes of log files, envelopes and newlines included.
     pub fn count_bytes(&self, bytes: usize) {
         self.lock().bytes += bytes as u64;
@@ -158,13 +172,25 @@ impl Ledger {
 }
 
 impl Inner {
-    fn is_in(&self, key: &LineKey, gap: &wire::Gap) -> bool {
+    fn is_of(&self, key: &LineKey, gap: &wire::Gap) -> bool {
         let source = gap.source.clone().and_then(|source| frame::Source::try_from(source).ok());
-        let of = source.is_some_and(|source| source.writer == self.writers[key.container as usize]);
+        source.is_some_and(|source| source.writer == self.writers[key.container as usize])
+    }
+
+    fn is_between(&self, key: &LineKey, gap: &wire::Gap) -> bool {
+        let time_ns = self.lines.get(key).and_then(|written| written.time_ns);
+        let between =
+            time_ns.is_some_and(|time| (gap.from_time_ns..=gap.until_time_ns).contains(&time));
+        gap.end_exclusive.is_none() && between && self.is_of(key, gap)
+    }
+
+    fn is_in(&self, key: &LineKey, gap: &wire::Gap) -> bool {
         let at = self.places.get(key);
-        of && at.is_some_and(|at| {
-            *at >= gap.start && gap.end_exclusive.is_none_or(|end_exclusive| *at < end_exclusive)
-        })
+        self.is_of(key, gap)
+            && at.is_some_and(|at| {
+                *at >= gap.start
+                    && gap.end_exclusive.is_none_or(|end_exclusive| *at < end_exclusive)
+            })
     }
 
     /// What a document says otherwise than the line was written.

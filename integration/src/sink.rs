@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,9 @@ use crate::line::iostream_name;
 
 /// More batches than any story sends: the sink never holds a forwarder up.
 const CREDIT_BATCHES: u32 = 1 << 24;
+
+/// How often a sink that hangs looks whether it still does.
+const HANGING_STEP: Duration = Duration::from_millis(10);
 
 /// Answers on their way to one client.
 const ANSWERS: usize = 64;
@@ -52,6 +55,8 @@ pub(crate) struct State {
     keep: Keep,
     /// 0: as many as come.
     bytes_per_second: AtomicU32,
+    hangs: AtomicBool,
+    gaps: Mutex<Vec<wire::Gap>>,
     records: AtomicU64,
     raw_bytes: AtomicU64,
     wire_bytes: AtomicU64,
@@ -120,6 +125,22 @@ impl Sink {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on it reads nothing and answers nothing, and its connections stay.
+    pub fn hang(&self) {
+        self.state.hangs.store(true, Ordering::Release);
+    }
+
+    /// It goes on where it was.
+    pub fn go_on(&self) {
+        self.state.hangs.store(false, Ordering::Release);
+    }
+
+    /// The losses that were declared, told again included.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<wire::Gap> {
+        self.state.gaps.lock().unwrap().clone()
     }
 
     /// When each document arrived, nanoseconds since 1970.
@@ -199,6 +220,7 @@ async fn take_all(
 ) -> Result<(), Status> {
     let (mut identity, mut last) = (None, 0);
     while let Some(message) = messages.message().await? {
+        state.hang().await;
         match message.kind {
             Some(client_message::Kind::Hello(hello)) => {
                 let welcome = wire::Welcome {
@@ -226,7 +248,8 @@ async fn take_all(
                 };
                 answer(answers, kind).await?;
             }
-            Some(client_message::Kind::Gap(_) | client_message::Kind::Status(_)) | None => {}
+            Some(client_message::Kind::Gap(gap)) => state.gaps.lock().unwrap().push(gap),
+            Some(client_message::Kind::Status(_)) | None => {}
         }
     }
     Ok(())
@@ -242,6 +265,8 @@ impl State {
         Self {
             keep,
             bytes_per_second: AtomicU32::new(0),
+            hangs: AtomicBool::new(false),
+            gaps: Mutex::default(),
             records: AtomicU64::new(0),
             raw_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
@@ -299,6 +324,13 @@ impl State {
                 ..wire::Refuse::default()
             }
         })
+    }
+
+    /// As long as it hangs.
+    async fn hang(&self) {
+        while self.hangs.load(Ordering::Acquire) {
+            tokio::time::sleep(HANGING_STEP).await;
+        }
     }
 
     /// As long as a slow aggregator needs for that.

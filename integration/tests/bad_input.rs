@@ -6,13 +6,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use naru_integration::eventually::eventually;
 use naru_integration::export;
 use naru_integration::fault::damage::{Damage, files_below, used_bytes};
 use naru_integration::hostile::{self, Answer, Client};
-use naru_integration::node::{Kubelet, NODE_NAME};
+use naru_integration::node::{HostLog, Kubelet, NODE_NAME};
 use naru_integration::programs;
 use naru_integration::rig::{CLUSTER, Rig};
 use naru_integration::seed::seeded;
+use naru_integration::sink::{Keep, Sink};
 use naru_proto::frame::IoStream::Stdout;
 use naru_proto::limits;
 use naru_proto::wire::{RefuseReason, RetryWhere};
@@ -59,6 +61,24 @@ fn bad_configurations_are_a_sentence() {
         ("cluster: \"${NARU_NO_SUCH_VARIABLE}\"", &[":4:", "NARU_NO_SUCH_VARIABLE"]),
         ("cluster: a\ncluster: b", &[":5:", "cluster"]),
         ("cluster: \"unclosed", &[":"]),
+        ("files:\n  - name: a\n    path: \"/var/[a\"", &[":6:", "path"]),
+        (
+            "containers:\n  multiline:\n  - {pod: x,\n     start_pattern: '^(a'}",
+            &[":7:", "start_pattern", "^(a", "unclosed group"],
+        ),
+        (
+            "files:\n  - name: a\n    path: /a\n    start_pattern: '[z-a]'",
+            &[":7:", "start_pattern"],
+        ),
+        (
+            "files:\n  - {preset: salt}\n  - {preset: kublet}",
+            &[":6:", "there is no preset \"kublet\"; there are all, salt"],
+        ),
+        (
+            "containers:\n  multiline:\n  - {preset: cobol}",
+            &[":6:", "there is no preset \"cobol\"; there are java"],
+        ),
+        ("containers:\n  exclude:\n  - {pod: \"[a\"}", &[":6:", "pod"]),
     ] {
         check_config("forwarder.yaml", &with(more), words);
     }
@@ -66,6 +86,39 @@ fn bad_configurations_are_a_sentence() {
     check_config("type.yaml", "data_dir: {data}\naggregator: 7443\n", &[":2:"]);
     check_config("empty.yaml", "", &[":1:"]);
     refuses(Path::new("/nowhere/forwarder.yaml"), &[]);
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_a_warning() {
+    let mut rig = Rig::new();
+    let pattern = rig.path("nothing-here-*.log");
+    rig.settings = format!("files:\n  - {{name: later, path: \"{}\"}}\n", pattern.display());
+    let warning = format!("files: {pattern:?} matches nothing");
+    let config = rig.configure_forwarder("address: \"127.0.0.1:1\"");
+    let check = || {
+        let mut command = Command::new(programs::forwarder());
+        let output = command.args(["check", "--config"]).arg(&config).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("valid"));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = check();
+    assert!(said.contains("warning") && said.contains(&warning), "{said}");
+    let sink = Sink::start(Keep::Documents);
+    let mut forwarder = rig.forwarder(sink.address());
+    eventually("it is said", || match forwarder.log() {
+        log if log.contains(&warning) => Ok(()),
+        log => Err(log),
+    });
+    // The files may come.
+    HostLog::open(&rig.path("nothing-here-yet.log"), rig.node.ledger()).line("now there is one");
+    eventually("the line arrives", || match sink.document_count() {
+        1 => Ok(()),
+        count => Err(format!("{count} documents")),
+    });
+    assert!(forwarder.terminate().success());
+    forwarder.assert_quiet(&["matches nothing"]);
+    assert_eq!(check(), "", "it matches now");
 }
 
 #[test]
@@ -96,9 +149,7 @@ fn bad_batches_are_refused_and_the_stream_lives_on() {
     drop(runtime);
     assert_eq!(refused(process.metrics()), sent, "each is counted");
     let container = "kubernetes.pod_name:hostile-0";
-    naru_integration::eventually::eventually("the good lines are indexed", || match export::total(
-        address, container,
-    ) {
+    eventually("the good lines are indexed", || match export::total(address, container) {
         Ok(2) => Ok(()),
         other => Err(format!("{other:?}")),
     });

@@ -1,22 +1,22 @@
-//! 200,000 lines over 20 containers that are rotated 10 times each while they write, judged by the ledger.
+//! 200,000 lines over 20 containers that are rotated 10 times each while they write, judged by the ledger; 500 times each by
+//! `NARU_LONG=1`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use naru_integration::node::{Container, Kubelet};
 use naru_integration::rig::Rig;
+use naru_integration::scale::scaled;
 use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::{self, Stderr, Stdout};
 
 const CONTAINERS: usize = 20;
-/// Of each container.
-const ROTATIONS: usize = 10;
-const LINES: usize = 200_000;
-
-/// What each container writes between two rotations, and once more at the end.
-const LINES_PER_ROUND: usize = LINES / CONTAINERS / (ROTATIONS + 1);
 
 #[test]
 fn b3_rotations_of_twenty_containers_under_load() {
+    // Of each container, and the lines of all of them.
+    let (rotations, lines) = scaled((10, 200_000), (500, 500_000));
+    // What each container writes between two rotations, and once more at the end.
+    let lines_per_round = lines / CONTAINERS / (rotations + 1);
     let mut random = seeded("rotation");
     let mut rig = Rig::new();
     let mut kubelet = Kubelet::default();
@@ -25,9 +25,9 @@ fn b3_rotations_of_twenty_containers_under_load() {
     let mut process = rig.standalone();
     let address = process.ready();
 
-    for round in 0..ROTATIONS {
+    for round in 0..rotations {
         for container in &mut containers {
-            write(container, LINES_PER_ROUND - 4, &mut random);
+            write(container, lines_per_round - 4, &mut random);
             rotate(&mut kubelet, container, &mut random);
         }
         // The kubelet keeps four rotated files: what it would delete at the next rotation has been read by then.
@@ -35,14 +35,14 @@ fn b3_rotations_of_twenty_containers_under_load() {
             rig.caught_up(address);
         }
     }
-    let last = LINES - rig.node.ledger().written();
+    let last = lines - rig.node.ledger().written();
     for (index, container) in containers.iter_mut().enumerate() {
         write(container, last / CONTAINERS + usize::from(index < last % CONTAINERS), &mut random);
     }
-    assert_eq!(rig.node.ledger().written(), LINES);
+    assert_eq!(rig.node.ledger().written(), lines);
 
     rig.caught_up(address);
-    rig.judge(address, "rotation", None).assert_closed();
+    rig.judge(address, &format!("{CONTAINERS} x {rotations} rotations"), None).assert_closed();
     assert!(process.terminate().success());
     process.assert_quiet(&[]);
 }

@@ -1,4 +1,5 @@
 //! Harm: what a story does to the programs, their connection and their files.
 
 pub mod damage;
+pub mod disk;
 pub mod relay;

@@ -5,20 +5,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use naru_proto::time::format_rfc3339_ns;
 
-/// The node's clock: the machine's, but no two lines have the same time.
+/// The node's clock: the machine's, but no two lines have the same time. It may be put forward or back.
 #[derive(Debug, Default)]
 pub struct Clock {
     last_ns: AtomicI64,
+    ahead_ns: AtomicI64,
 }
 
 impl Clock {
-    /// Nanoseconds since 1970, later than every time before.
+    /// Nanoseconds since 1970, later than every time before unless it was put back.
     pub fn tick(&self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+        let now = machine_ns();
         let after = |last: i64| Some(now.max(last + 1));
         let last = self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap();
-        now.max(last + 1)
+        now.max(last + 1) + self.ahead_ns.load(Ordering::Relaxed)
     }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub fn now_s(&self) -> i64 {
+        (machine_ns() + self.ahead_ns.load(Ordering::Relaxed)) / 1_000_000_000
+    }
+
+    /// So far ahead of the machine's from now on; a negative number is behind it.
+    pub fn put(&self, ahead_s: i64) {
+        self.ahead_ns.store(ahead_s * 1_000_000_000, Ordering::Relaxed);
+    }
+}
+
+fn machine_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
 /// The node's time zone, which containerd and the kubelet write local times in.

@@ -74,6 +74,10 @@ impl Container {
         self.zone
     }
 
+    pub(super) fn now_s(&self) -> i64 {
+        self.clock.now_s()
+    }
+
     /// A whole logical line of the key and what follows it, in as many pieces as it takes.
     pub fn line(&mut self, iostream: IoStream, text: impl AsRef<[u8]>) -> LineKey {
         let (key, content) = self.keyed(iostream, text.as_ref());
@@ -89,6 +93,20 @@ impl Container {
     ) -> LineKey {
         let key = self.next_key(iostream);
         self.write_line(key, text(key).as_bytes());
+        key
+    }
+
+    /// Lines that a multi-line rule joins: the first has the key. It enters one record.
+    pub fn lines_of_one(&mut self, iostream: IoStream, first: &str, more: &[&str]) -> LineKey {
+        let (key, mut content) = self.keyed(iostream, first.as_bytes());
+        self.place(key);
+        let time_ns = self.write_physical(iostream, Tag::Full, &content);
+        for line in more {
+            self.write_physical(iostream, Tag::Full, line.as_bytes());
+            content.push(b'\n');
+            content.extend_from_slice(line.as_bytes());
+        }
+        self.enter(key, &content, Some(time_ns));
         key
     }
 

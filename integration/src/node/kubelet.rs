@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::container::Container;
+
+/// By so much a clock was put back, and the names do not only run ahead of it.
+const PUT_BACK_S: i64 = 6 * 3600;
 
 /// Rotates the logs of running containers.
 #[derive(Debug)]
@@ -64,9 +66,10 @@ impl Kubelet {
     pub fn rename(&mut self, container: &Container) -> PathBuf {
         let live = container.live_path();
         self.make_room(&live);
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let now_s = container.now_s();
         let last_s = self.last_s.entry(container.directory()).or_default();
-        *last_s = now_s.max(*last_s + 1);
+        // A clock that was put back names files as if they were older.
+        *last_s = if now_s + PUT_BACK_S < *last_s { now_s } else { now_s.max(*last_s + 1) };
         let rotated =
             with_suffix(&live, &format!(".{}", container.zone().rotation_suffix(*last_s)));
         fs::rename(&live, &rotated).unwrap();

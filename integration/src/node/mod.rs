@@ -5,6 +5,7 @@
 
 mod clock;
 mod container;
+mod docker;
 mod envelope;
 mod host_log;
 mod kubelet;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, Zone};
 pub use container::Container;
+pub use docker::DockerContainer;
 pub use envelope::FRAGMENT_MAX_BYTES;
 pub use host_log::HostLog;
 pub use kubelet::Kubelet;
@@ -60,6 +62,24 @@ impl Node {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Puts the node's clock so far ahead of the machine's, or behind it.
+    pub fn put_clock(&self, ahead_s: i64) {
+        self.clock.put(ahead_s);
+    }
+
+    /// Starts the container of a new pod that docker runs, whose logs are beneath `docker`.
+    pub fn start_in_docker(&mut self, docker: &Path, pod: &str) -> DockerContainer {
+        self.started += 1;
+        let writer = Writer {
+            namespace: "shop".into(),
+            pod: pod.into(),
+            uid: format!("{:08x}-7e3a-4c1d-9b2f-0123456789ab", self.started),
+            container: "web".into(),
+            restart: 0,
+        };
+        DockerContainer::start(&self.pods, docker, self.started, writer, &self.ledger, &self.clock)
     }
 
     /// Starts the first container of a new pod; the pod's uid is unlike any other's.

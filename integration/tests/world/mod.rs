@@ -3,6 +3,8 @@
 //! The kubelet here is a thousand times faster than a real one. It keeps to what makes a real one harmless: it deletes a
 //! file only when the forwarder's checkpoint has a later one, unless a loss is wanted.
 
+mod docker;
+mod excluded;
 mod hosts;
 mod pod;
 mod saved;
@@ -19,6 +21,8 @@ use naru_proto::frame::IoStream::Stdout;
 use naru_proto::frame::{Source, Writer as FrameWriter};
 use naru_proto::wire;
 
+use docker::Docker;
+use excluded::Excluded;
 use hosts::Hosts;
 use pod::Pod;
 use saved::Saved;
@@ -34,6 +38,8 @@ pub(crate) struct World {
     saved: Saved,
     pods: Vec<Pod>,
     hosts: Hosts,
+    docker: Docker,
+    excluded: Excluded,
     victim: Option<Victim>,
     /// Who lost lines that have to be declared.
     losers: Vec<Writer>,
@@ -52,13 +58,19 @@ struct Victim {
 impl World {
     pub(crate) fn new(cluster: &mut Cluster, arrivals: Arrivals) -> Self {
         let hosts = Hosts::new(&cluster.path("host"), cluster.ledger());
-        cluster.nodes[0].settings = hosts.settings();
+        let mut docker = Docker::new(&cluster.path("docker"));
+        // What `containers` has beside its path comes first.
+        cluster.nodes[0].settings =
+            [docker.settings(), pod::settings(), excluded::settings(), hosts.settings()].concat();
         cluster.configure_forwarder(0, false);
+        docker.start_all(&mut cluster.nodes[0].node);
         let mut world = Self {
             saved: Saved::new(cluster),
             arrivals,
             pods: Vec::new(),
             hosts,
+            docker,
+            excluded: Excluded::new(cluster.nodes[0].node.pods()),
             victim: None,
             losers: Vec::new(),
             forced_losses: 0,
@@ -70,8 +82,10 @@ impl World {
     }
 
     fn start_pod(&mut self, cluster: &mut Cluster) {
+        // Every third has a rule that joins lines.
+        let kind = if self.started.is_multiple_of(3) { pod::JOINED } else { "web" };
         let container =
-            cluster.nodes[0].node.start("shop", &format!("web-{}", self.started), "web");
+            cluster.nodes[0].node.start("shop", &format!("{kind}-{}", self.started), "web");
         self.started += 1;
         self.pods.push(Pod::new(container));
     }
@@ -83,6 +97,8 @@ impl World {
         self.pods[index].step(&self.arrivals, &self.saved, random);
         self.pods.iter_mut().for_each(|pod| pod.tend(&self.arrivals));
         self.hosts.step(&self.arrivals, random);
+        self.docker.step(&mut cluster.nodes[0].node, &self.arrivals, &self.saved, random);
+        self.excluded.step(random);
         if random.u16(..200) == 0 && self.pods[index].may_be_deleted(&self.arrivals) {
             self.pods.swap_remove(index).delete();
             self.deleted += 1;
@@ -144,12 +160,16 @@ impl World {
     pub(crate) fn done(&self) -> String {
         let sum = |count: fn(&Pod) -> usize| self.pods.iter().map(count).sum::<usize>();
         format!(
-            "{} pods started, {} deleted, {} restarts and {} rotations of those left, {} of host files",
+            "{} pods started, {} deleted, {} restarts and {} rotations of those left, {} of host files; \
+             docker: {}; {} lines of joined ones, {} excluded",
             self.started,
             self.deleted + self.losers.len(),
             sum(|pod| pod.restarts),
             sum(|pod| pod.rotations),
             self.hosts.rotations,
+            self.docker.done(),
+            sum(|pod| pod.joined),
+            self.excluded.lines,
         )
     }
 }

@@ -14,6 +14,14 @@ use super::saved::Saved;
 /// Rotated files that may wait to be read: the kubelet keeps four.
 const BEHIND_MAX: usize = 2;
 
+/// The names of pods whose lines a rule joins begin so.
+pub(crate) const JOINED: &str = "joined";
+
+/// What the forwarder's configuration says of them, beneath `containers`.
+pub(crate) fn settings() -> String {
+    format!("  multiline:\n  - {{pod: \"{JOINED}-*\", start_pattern: '^\\[\\['}}\n")
+}
+
 pub(crate) struct Pod {
     /// None only while it is being started again.
     container: Option<Container>,
@@ -30,6 +38,8 @@ pub(crate) struct Pod {
     dead: Vec<(PathBuf, [Option<LineKey>; 2])>,
     pub(crate) restarts: usize,
     pub(crate) rotations: usize,
+    /// Records of more than one line.
+    pub(crate) joined: usize,
 }
 
 impl Pod {
@@ -44,6 +54,7 @@ impl Pod {
             dead: Vec::new(),
             restarts: 0,
             rotations: 0,
+            joined: 0,
         };
         pod.new_file();
         pod
@@ -61,7 +72,18 @@ impl Pod {
     fn write(&mut self, random: &mut fastrand::Rng) {
         let is_stderr = random.bool();
         let iostream = if is_stderr { Stderr } else { Stdout };
+        let joins = self.container().writer().pod.starts_with(JOINED);
         let key = match random.u16(..400) {
+            // Each begins with its key, which is what the rule asks for: torn ones are for the others.
+            ..80 if joins => {
+                self.joined += 1;
+                let more: Vec<String> = (0..random.usize(1..8))
+                    .map(|n| format!("\tat shop.Cart.pay(Cart.java:{n})"))
+                    .collect();
+                let more: Vec<&str> = more.iter().map(String::as_str).collect();
+                self.container().lines_of_one(iostream, "java.lang.IllegalStateException", &more)
+            }
+            _ if joins => self.container().line(iostream, "x".repeat(random.usize(..300))),
             0 => {
                 let lengths = [random.usize(..40_000), random.usize(..40_000)];
                 self.container().interleaved("o".repeat(lengths[0]), "e".repeat(lengths[1]));

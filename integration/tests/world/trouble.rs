@@ -15,6 +15,10 @@ enum Trouble {
     Killed(bool, bool),
     /// Frozen are the forwarder, the aggregator.
     Frozen(bool, bool),
+    /// A second forwarder stands by.
+    StandsBy,
+    /// The first has been told to end.
+    HandsOver,
 }
 
 /// The trouble that there is, and until when it lasts.
@@ -24,12 +28,13 @@ pub(crate) struct Troubles {
     kills: [usize; 2],
     freezes: [usize; 2],
     cuts: usize,
+    hand_overs: usize,
 }
 
 impl Troubles {
     pub(crate) fn new(now: Instant) -> Self {
         let until = now + Duration::from_secs(2);
-        Self { now: Trouble::None, until, kills: [0; 2], freezes: [0; 2], cuts: 0 }
+        Self { now: Trouble::None, until, kills: [0; 2], freezes: [0; 2], cuts: 0, hand_overs: 0 }
     }
 
     /// Ends a trouble whose time is over, or begins the next.
@@ -43,11 +48,17 @@ impl Troubles {
         if Instant::now() < self.until {
             return;
         }
-        let lasts = if self.now == Trouble::None {
-            self.begin(cluster, relay, world, random)
-        } else {
-            self.end(cluster);
-            random.u64(300..4000)
+        let lasts = match self.now {
+            Trouble::None => self.begin(cluster, relay, world, random),
+            Trouble::StandsBy => {
+                cluster.ask_for_hand_over(0);
+                self.now = Trouble::HandsOver;
+                random.u64(..1500)
+            }
+            Trouble::Killed(..) | Trouble::Frozen(..) | Trouble::HandsOver => {
+                self.end(cluster);
+                random.u64(300..4000)
+            }
         };
         self.until = Instant::now() + Duration::from_millis(lasts);
     }
@@ -62,7 +73,7 @@ impl Troubles {
     ) -> u64 {
         // A gap that was declared must have been told before the forwarder is killed again: the checkpoint has none.
         let told = world.all_declared(&relay.gaps()).is_ok();
-        match random.u8(..8) {
+        match random.u8(..10) {
             0..3 if told => self.kill(true, false, cluster, world),
             3 if told => self.kill(true, true, cluster, world),
             4 => self.kill(false, true, cluster, world),
@@ -71,6 +82,10 @@ impl Troubles {
                 return scaled(random.u64(..3000), random.u64(..20_000));
             }
             6 => self.freeze(true, false, cluster),
+            7 | 8 => {
+                cluster.start_successor(0);
+                self.now = Trouble::StandsBy;
+            }
             _ => {
                 relay.cut();
                 self.cuts += 1;
@@ -113,8 +128,16 @@ impl Troubles {
 
     /// Everything runs again.
     pub(crate) fn end(&mut self, cluster: &mut Cluster) {
+        if self.now == Trouble::StandsBy {
+            cluster.ask_for_hand_over(0);
+            self.now = Trouble::HandsOver;
+        }
         match self.now {
-            Trouble::None => {}
+            Trouble::None | Trouble::StandsBy => {}
+            Trouble::HandsOver => {
+                cluster.finish_hand_over(0);
+                self.hand_overs += 1;
+            }
             Trouble::Killed(..) => cluster.start(),
             Trouble::Frozen(forwarder, aggregator) => {
                 if forwarder {
@@ -130,8 +153,13 @@ impl Troubles {
 
     pub(crate) fn done(&self) -> String {
         format!(
-            "killed: forwarder {}, aggregator {}; frozen: {}, {}; streams cut: {}",
-            self.kills[0], self.kills[1], self.freezes[0], self.freezes[1], self.cuts
+            "killed: forwarder {}, aggregator {}; frozen: {}, {}; streams cut: {}; handed over: {}",
+            self.kills[0],
+            self.kills[1],
+            self.freezes[0],
+            self.freezes[1],
+            self.cuts,
+            self.hand_overs
         )
     }
 }
