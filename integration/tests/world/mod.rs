@@ -11,7 +11,6 @@ mod saved;
 pub(crate) mod trouble;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use naru_integration::arrivals::Arrivals;
 use naru_integration::cluster::Cluster;
@@ -30,8 +29,6 @@ use saved::Saved;
 const PODS: usize = 10;
 /// Lines of a pod that is deleted while no forwarder runs.
 const FORCED_LINES: usize = 30;
-/// From when its first lines have arrived until the checkpoint has them, which it is told every second.
-const SAVED_AFTER: Duration = Duration::from_secs(4);
 
 pub(crate) struct World {
     arrivals: Arrivals,
@@ -51,8 +48,6 @@ pub(crate) struct World {
 /// A pod that is deleted when the forwarder is killed, and what it wrote first.
 struct Victim {
     container: Container,
-    arrived: Option<Instant>,
-    last: naru_integration::line::LineKey,
 }
 
 impl World {
@@ -110,22 +105,16 @@ impl World {
                 &format!("victim-{}", self.losers.len()),
                 "web",
             );
-            let last = container.line(Stdout, "before the forwarder is killed");
-            self.victim = Some(Victim { container, arrived: None, last });
-        }
-        if let Some(victim) = &mut self.victim
-            && victim.arrived.is_none()
-            && self.arrivals.has_all_up_to(victim.last)
-        {
-            victim.arrived = Some(Instant::now());
+            container.line(Stdout, "before the forwarder is killed");
+            self.victim = Some(Victim { container });
         }
     }
 
     /// The forwarder was just killed: a pod that it knew writes on and is deleted.
     pub(crate) fn lose(&mut self) {
-        let ripe = |victim: &mut Victim| {
-            victim.arrived.is_some_and(|arrived| arrived.elapsed() > SAVED_AFTER)
-        };
+        // Of one that is not in the checkpoint nobody would know.
+        let saved = &self.saved;
+        let ripe = |victim: &mut Victim| saved.files_of(victim.container.writer()) > 0;
         if let Some(mut victim) = self.victim.take_if(ripe) {
             for _ in 0..FORCED_LINES {
                 victim.container.line(Stdout, "nobody will ever read this");
