@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,12 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
+use tokio_rustls::TlsConnector;
 
 use crate::eventually::PATIENCE;
 
@@ -43,6 +47,23 @@ pub fn send(
     request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let exchanged = async { exchange(TcpStream::connect(address).await?, request).await };
+    runtime.block_on(async { tokio::time::timeout(patience, exchanged).await? })
+}
+
+/// The same over TLS, with a server whose certificate an authority signed, and perhaps with one of one's own.
+pub fn send_over_tls(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    mut request: Request<Full<Bytes>>,
+    patience: Duration,
+) -> Result<Response, Failure> {
+    request.headers_mut().insert(HOST, HeaderValue::try_from(address.to_string())?);
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let exchanged = async {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::IpAddress(address.ip().into());
+        exchange(TlsConnector::from(config).connect(name, stream).await?, request).await
+    };
     runtime.block_on(async { tokio::time::timeout(patience, exchanged).await? })
 }
 

@@ -1,6 +1,11 @@
 //! Certificates, made when a story begins.
 
+use std::sync::Arc;
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 /// Signs certificates.
 #[derive(Debug)]
@@ -43,6 +48,24 @@ impl Ca {
     #[must_use]
     pub fn sign_expired(&self, name: &str) -> String {
         self.sign_until(name, 2020)
+    }
+
+    /// A client that trusts this authority, and shows a certificate of its own that [`Ca::sign`] made.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        let own = self.sign("the stories");
+        let certificate = CertificateDer::from_pem_slice(own.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(own.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)
+            .unwrap();
+        Arc::new(config)
     }
 
     fn sign_until(&self, name: &str, year: i32) -> String {

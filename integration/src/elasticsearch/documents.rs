@@ -13,10 +13,12 @@ const PAGE: usize = 5000;
 pub fn export_all(server: &Server) -> Vec<Document> {
     server.refresh();
     // A shard that does not answer makes the search fail, instead of its documents being left out.
-    let path =
-        "/*/_search?scroll=5m&expand_wildcards=open,hidden&allow_partial_search_results=false";
+    let path = format!(
+        "/{}/_search?scroll=5m&expand_wildcards=open,hidden&allow_partial_search_results=false",
+        server.all()
+    );
     let query = json!({"size": PAGE, "sort": ["_doc"], "track_total_hits": true});
-    let mut answer = server.ask("POST", path, Some(&query));
+    let mut answer = server.ask("POST", &path, Some(&query));
     let total = answer["hits"]["total"]["value"].as_u64().unwrap();
     let mut found = Vec::new();
     loop {

@@ -1,49 +1,63 @@
 //! One node on the loopback: started, asked, stopped in its tracks, killed, and started again on the same data.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cpu;
 use crate::eventually::{PATIENCE, eventually_within};
 use crate::http::{self, Failure};
+use crate::pki::Ca;
 use crate::ports;
 use crate::process::Process;
 
-/// How long a build may take, which downloads up to 60 MB; another test's build may come before it.
+/// How long a build may take, which downloads up to 92 MB; another test's build may come before it.
 const BUILD_PATIENCE: Duration = Duration::from_secs(900);
 
 /// How long a start may take: 3 to 6 s on an idle machine, of which nearly all is CPU time.
 const START_PATIENCE: Duration = Duration::from_secs(180);
+
+/// `elastic:changeme`; a server without security does not look at it.
+const ELASTIC: &str = "Basic ZWxhc3RpYzpjaGFuZ2VtZQ==";
 
 /// What is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     /// Elasticsearch 7.10.2.
     Elasticsearch7,
+    /// Elasticsearch 8.17.2 with security and TLS; its user is `elastic`, the password `changeme`.
+    Elasticsearch8,
     /// OpenSearch 2.19.1.
     OpenSearch2,
 }
 
 impl Flavour {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Elasticsearch7, Self::OpenSearch2];
+    /// All that there are.
+    pub const ALL: [Self; 3] = [Self::Elasticsearch7, Self::Elasticsearch8, Self::OpenSearch2];
 
     /// Its name in `integration/elasticsearch/`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Elasticsearch7 => "elasticsearch7",
+            Self::Elasticsearch8 => "elasticsearch8",
             Self::OpenSearch2 => "opensearch2",
         }
+    }
+
+    fn is_secured(self) -> bool {
+        self == Self::Elasticsearch8
     }
 }
 
@@ -99,14 +113,44 @@ impl Setup {
         let scratch = tempfile::tempdir().unwrap();
         build(self.flavour, scratch.path());
         let address = ports::free_address();
-        let process = self.spawn(scratch.path(), address, 0);
-        let mut server = Server { setup: self, scratch, address, starts: 1, process };
+        let mut setup = self;
+        let ca = Ca::new();
+        if setup.flavour.is_secured() {
+            setup.secure(scratch.path(), &ca);
+        }
+        let process = setup.spawn(scratch.path(), address, 0);
+        let client = ca.client();
+        let mut server = Server { setup, scratch, address, starts: 1, process, ca, client };
         server.wait_until_healthy();
         server
     }
 
+    /// Certificates have to lie in the server's configuration directory.
+    fn secure(&mut self, scratch: &Path, ca: &Ca) {
+        let config = self.home_in(scratch).join("config");
+        fs::create_dir_all(&config).unwrap();
+        let pem = ca.sign("127.0.0.1");
+        let (certificate, key) = pem.split_at(pem.find("-----BEGIN PRIVATE KEY").unwrap());
+        for (name, text) in [("server.crt", certificate), ("server.key", key), ("ca.crt", ca.pem())]
+        {
+            fs::write(config.join(name), text).unwrap();
+        }
+        for (name, value) in [
+            ("enabled", "true"),
+            ("certificate", "server.crt"),
+            ("key", "server.key"),
+            ("certificate_authorities", "ca.crt"),
+        ] {
+            self.settings.push(format!("xpack.security.http.ssl.{name}={value}"));
+        }
+    }
+
+    fn home_in(&self, scratch: &Path) -> PathBuf {
+        self.home.clone().unwrap_or_else(|| scratch.join("home"))
+    }
+
     fn spawn(&self, scratch: &Path, address: SocketAddr, starts: u32) -> Process {
-        let home = self.home.clone().unwrap_or_else(|| scratch.join("home"));
+        let home = self.home_in(scratch);
         let heap = &self.heap;
         let speed = if self.optimised {
             format!("-Xms{heap} -XX:+AlwaysPreTouch")
@@ -132,6 +176,8 @@ pub struct Server {
     scratch: TempDir,
     address: SocketAddr,
     starts: u32,
+    ca: Ca,
+    client: Arc<ClientConfig>,
 }
 
 impl Server {
@@ -157,7 +203,20 @@ impl Server {
     /// The same as `elasticsearch.hosts` takes it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.flavour().is_secured() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The authority that signed the certificate of a server with TLS, and whose certificates it takes.
+    #[must_use]
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    /// What names all indices that stories make.
+    pub(super) fn all(&self) -> &'static str {
+        // Its own begin with a dot.
+        if self.flavour().is_secured() { "*,-.*" } else { "*" }
     }
 
     /// What it logged since it was last started.
@@ -192,6 +251,12 @@ impl Server {
     pub fn restart(&mut self) {
         self.restart_unready();
         self.wait_until_healthy();
+    }
+
+    /// The same with another setting.
+    pub fn restart_with(&mut self, name: &str, value: &str) {
+        self.setup.settings.push(format!("{name}={value}"));
+        self.restart();
     }
 
     /// The same, but does not wait: what a client meets meanwhile is part of the story.
@@ -247,8 +312,13 @@ impl Server {
             .method(method)
             .uri(path)
             .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, ELASTIC)
             .body(Full::new(Bytes::from(body)))?;
-        let response = http::send(self.address, request, patience)?;
+        let response = if self.flavour().is_secured() {
+            http::send_over_tls(self.address, Arc::clone(&self.client), request, patience)?
+        } else {
+            http::send(self.address, request, patience)?
+        };
         Ok((response.status, serde_json::from_slice(&response.body).unwrap_or_default()))
     }
 
@@ -266,7 +336,8 @@ impl Server {
 
     /// Makes everything that was indexed visible to searches.
     pub fn refresh(&self) {
-        let answer = self.ask("POST", "/*/_refresh?expand_wildcards=open,hidden", None);
+        let path = format!("/{}/_refresh?expand_wildcards=open,hidden", self.all());
+        let answer = self.ask("POST", &path, None);
         assert_eq!(answer["_shards"]["failed"], 0, "{answer}");
     }
 
@@ -275,21 +346,23 @@ impl Server {
     /// # Errors
     /// What it answered instead.
     pub fn try_count(&self) -> Result<u64, String> {
-        let ask = |method, path| -> Result<Value, String> {
-            let answer = self.request_within(PATIENCE, method, path, None);
+        let ask = |method, what| -> Result<Value, String> {
+            let path = format!("/{}/{what}?expand_wildcards=open,hidden", self.all());
+            let answer = self.request_within(PATIENCE, method, &path, None);
             let (status, answer) = answer.map_err(|failure| failure.to_string())?;
             let whole = status == 200 && answer["_shards"]["failed"] == 0;
             if whole { Ok(answer) } else { Err(format!("{method} {path}: {status} {answer}")) }
         };
-        ask("POST", "/*/_refresh?expand_wildcards=open,hidden")?;
-        let answer = ask("GET", "/*/_count?expand_wildcards=open,hidden")?;
+        ask("POST", "_refresh")?;
+        let answer = ask("GET", "_count")?;
         answer["count"].as_u64().ok_or_else(|| answer.to_string())
     }
 
     /// How many documents a search finds in all indices; [`Self::refresh`] comes first where that matters.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let answer = self.ask("GET", "/*/_count?expand_wildcards=open,hidden", None);
+        let path = format!("/{}/_count?expand_wildcards=open,hidden", self.all());
+        let answer = self.ask("GET", &path, None);
         assert_eq!(answer["_shards"]["failed"], 0, "{answer}");
         answer["count"].as_u64().unwrap()
     }
