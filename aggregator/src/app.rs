@@ -1,5 +1,6 @@
 //! `naru-aggregator run`: receives from the forwarders of a cluster and delivers to Elasticsearch, until it is told to stop.
 
+use std::path::Path;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -7,7 +8,9 @@ use prometheus_client::registry::Registry;
 use crate::config::Config;
 use crate::deliver::Destination;
 use crate::elasticsearch::client::{Client, ClientError};
-use crate::elasticsearch::search::{Search, pattern_of};
+use crate::elasticsearch::namespaces::Namespaces;
+use crate::elasticsearch::search::Search;
+use crate::elasticsearch::{Indices, Settings};
 use crate::search::backend::Backend;
 use crate::stages::{Extra, Plan, StageError, Stages, Storage, listen};
 
@@ -34,10 +37,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let settings = config.elasticsearch;
     let client = Client::new(&settings)?;
     // Whoever reaches the port may ask: beyond loopback there are probes and metrics only.
-    let search = config.http.ip().is_loopback().then(|| {
-        Backend::elasticsearch(Search::new(client.clone(), pattern_of(&settings.index_prefix)))
-    });
-    let destination = Destination::Elasticsearch(Box::new(settings.clone()), client);
+    let search =
+        config.http.ip().is_loopback().then(|| {
+            Backend::elasticsearch(Search::new(client.clone(), settings.index.wildcard()))
+        });
     // Ports first: nothing is opened by a process that cannot serve.
     let http = listen(config.http).await?;
     let grpc = listen(config.listen).await?;
@@ -51,6 +54,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         delivery_grace: DELIVERY_GRACE,
     };
     let storage = Storage::open(&plan)?;
+    let indices = indices(&settings, &plan.data_dir)?;
+    let destination = Destination::Elasticsearch(Box::new(settings.clone()), client, indices);
     let mut registry = Registry::default();
     let mut stages = Stages::start(&plan, storage, destination, grpc, &mut registry)?;
     let extra = Extra { search, not_ready: Box::new(|| None), refresh: Box::new(|| ()) };
@@ -71,4 +76,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     stages.stop().await;
     ended
+}
+
+/// In a data directory that is taken.
+fn indices(settings: &Settings, data_dir: &Path) -> Result<Indices, StageError> {
+    let file = data_dir.join("namespaces");
+    let namespaces = Namespaces::open(&file, settings.max_namespaces)
+        .map_err(|source| StageError::DataDir { path: file, source })?;
+    Ok(Indices::new(settings.index.clone(), namespaces))
 }

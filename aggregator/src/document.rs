@@ -8,7 +8,7 @@ mod origin;
 
 pub use builder::{Builder, Progress, Tally};
 
-use naru_proto::ids::{DocumentId, FileId, IndexName};
+use naru_proto::ids::{DocumentId, FileId, IdTime, IndexName};
 
 /// Documents that share one buffer, so that a batch costs a few allocations and a document none.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Documents {
 #[derive(Debug)]
 struct Item {
     id: DocumentId,
-    index: IndexName,
+    id_time: IdTime,
     timestamp_ns: i64,
     file: FileId,
     offset: u64,
@@ -32,8 +32,8 @@ struct Item {
 pub struct Document<'a> {
     /// Its `_id`.
     pub id: DocumentId,
-    /// The index it belongs to.
-    pub index: IndexName,
+    /// The time that decides its index.
+    pub id_time: IdTime,
     /// Its `@timestamp`, nanoseconds since 1970.
     pub timestamp_ns: i64,
     /// The file that its record stood in.
@@ -49,8 +49,8 @@ pub struct Document<'a> {
 pub struct Identity {
     /// See [`Document::id`].
     pub id: DocumentId,
-    /// See [`Document::index`].
-    pub index: IndexName,
+    /// See [`Document::id_time`].
+    pub id_time: IdTime,
     /// See [`Document::timestamp_ns`].
     pub timestamp_ns: i64,
     /// See [`Document::file`].
@@ -59,13 +59,21 @@ pub struct Identity {
     pub offset: u64,
 }
 
+impl Document<'_> {
+    /// The day that it belongs to.
+    #[must_use]
+    pub fn index(&self) -> IndexName {
+        self.id_time.index()
+    }
+}
+
 impl Documents {
     /// Adds a document whose `_source` the closure appends to the buffer.
     pub fn push(&mut self, identity: Identity, write_source: impl FnOnce(&mut Vec<u8>)) {
         write_source(&mut self.json);
         self.items.push(Item {
             id: identity.id,
-            index: identity.index,
+            id_time: identity.id_time,
             timestamp_ns: identity.timestamp_ns,
             file: identity.file,
             offset: identity.offset,
@@ -105,7 +113,7 @@ impl Documents {
             start = item.end;
             Document {
                 id: item.id,
-                index: item.index,
+                id_time: item.id_time,
                 timestamp_ns: item.timestamp_ns,
                 file: item.file,
                 offset: item.offset,

@@ -15,7 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use naru_aggregator::document::{Builder, Documents};
-use naru_aggregator::elasticsearch::{Host, Settings, index_name};
+use naru_aggregator::elasticsearch::namespaces::{Namespaces, Place};
+use naru_aggregator::elasticsearch::{Host, IndexPattern, Indices, MAX_NAMESPACES, Settings};
 use naru_aggregator::queue::StoredBatch;
 use naru_integration::corpus::Corpus;
 use naru_integration::cpu;
@@ -203,10 +204,10 @@ fn documents() -> Vec<Bulk> {
             assert_eq!(progress.next_record, None);
         }
     }
-    let prefix = Settings::new(Vec::new()).index_prefix;
+    let indices = Indices::new(IndexPattern::default(), Namespaces::new(MAX_NAMESPACES));
     let named: Vec<_> = documents
         .iter()
-        .map(|d| (index_name(&prefix, d.index), d.id.to_string(), d.source))
+        .map(|d| (indices.name(indices.index(Place::Any, d.id_time)), d.id.to_string(), d.source))
         .collect();
     bulks(named.iter().map(|(index, id, source)| Ready { index, id, source }), BULK_BYTES)
 }

@@ -143,7 +143,7 @@ fn generate(first: u64, count: u64) -> Documents {
             offset,
             source.as_bytes(),
         );
-        let identity = Identity { id, index: id_time.index(), timestamp_ns: time_ns, file, offset };
+        let identity = Identity { id, id_time, timestamp_ns: time_ns, file, offset };
         documents.push(identity, |json| json.extend_from_slice(source.as_bytes()));
     }
     documents

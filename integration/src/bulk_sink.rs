@@ -100,7 +100,17 @@ impl BulkSink {
         Self::start(Mode::Scripted(Box::new(script)))
     }
 
+    /// The same where one was before that has been dropped.
+    #[must_use]
+    pub fn keeping_at(address: SocketAddr) -> Self {
+        Self::start_at(Mode::Scripted(Box::new(|_| Answer::Store.into())), address)
+    }
+
     fn start(mode: Mode) -> Self {
+        Self::start_at(mode, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn start_at(mode: Mode, address: SocketAddr) -> Self {
         let state = Arc::new(State {
             mode,
             requests: AtomicU64::new(0),
@@ -111,7 +121,7 @@ impl BulkSink {
             stored: Mutex::default(),
             others: Mutex::default(),
         });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

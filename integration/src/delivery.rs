@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use naru_aggregator::deliver::{Delivery, Destination, Metrics, Trouble};
 use naru_aggregator::elasticsearch::client::Client;
-use naru_aggregator::elasticsearch::{Host, Settings};
+use naru_aggregator::elasticsearch::namespaces::Namespaces;
+use naru_aggregator::elasticsearch::{Host, Indices, Settings};
 use naru_aggregator::queue::{Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
 use naru_proto::body::BodyWriter;
 use naru_proto::frame::{Container, Ends, Extent, Flags, Format, Frame, Source, Writer};
@@ -21,12 +22,14 @@ use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
+use crate::eventually::eventually;
 use crate::metrics::Metrics as Sampled;
 use crate::rig::CLUSTER;
 
 /// 2026-11-22T00:30:00Z.
 const START_NS: i64 = 1_795_307_400_000_000_000;
 const GRACE: Duration = Duration::from_secs(5);
+const NAMESPACE: &str = "shop";
 
 /// A queue whose entries are delivered; dropping it stops it where it is.
 pub struct Delivering {
@@ -41,6 +44,8 @@ pub struct Delivering {
     written: u64,
     offset: u64,
     day: i64,
+    step_ns: i64,
+    namespace: String,
     _directory: TempDir,
 }
 
@@ -76,7 +81,10 @@ impl Delivering {
         metrics.register(registry.sub_registry_with_prefix("naru_aggregator"));
         let client = Client::new(&settings).unwrap();
         let trouble = Trouble::default();
-        let destination = Destination::Elasticsearch(Box::new(settings), client);
+        let file = directory.path().join("namespaces");
+        let namespaces = Namespaces::open(&file, settings.max_namespaces).unwrap();
+        let indices = Indices::new(settings.index.clone(), namespaces);
+        let destination = Destination::Elasticsearch(Box::new(settings), client, indices);
         let delivery = Delivery::new(
             queue.reader().unwrap(),
             ClusterKey::of(CLUSTER),
@@ -99,6 +107,8 @@ impl Delivering {
             written: 0,
             offset: 0,
             day: 0,
+            step_ns: 1_000_000,
+            namespace: NAMESPACE.to_owned(),
             _directory: directory,
         }
     }
@@ -109,12 +119,12 @@ impl Delivering {
         let mut records = 0;
         for text in texts {
             let start_ns = START_NS + self.day * 86_400_000_000_000;
-            let time = format_rfc3339_ns(start_ns + self.written as i64 * 1_000_000);
+            let time = format_rfc3339_ns(start_ns + self.written as i64 * self.step_ns);
             writeln!(bytes, "{} stdout F {text}", String::from_utf8_lossy(&time)).unwrap();
             self.written += 1;
             records += 1;
         }
-        let batch = batch(self.offset, bytes.as_bytes(), records);
+        let batch = batch_of(&self.namespace, self.offset, bytes.as_bytes(), records);
         self.offset += bytes.len() as u64;
         self.runtime.block_on(self.queue.append(batch)).unwrap();
     }
@@ -122,6 +132,16 @@ impl Delivering {
     /// What is appended from now on is of so many days after 2026-11-22, and in that day's index.
     pub fn set_day(&mut self, day: i64) {
         self.day = day;
+    }
+
+    /// Between the times of two lines that are appended from now on.
+    pub fn set_step_ns(&mut self, step_ns: i64) {
+        self.step_ns = step_ns;
+    }
+
+    /// What is appended from now on is of a container in this namespace.
+    pub fn set_namespace(&mut self, namespace: &str) {
+        namespace.clone_into(&mut self.namespace);
     }
 
     /// Appends `count` numbered lines, some hundred a batch.
@@ -151,6 +171,22 @@ impl Delivering {
         self.letters.iter().map(|(_, letter)| letter).collect()
     }
 
+    /// Waits until each line has its outcome.
+    pub fn drained(&self) {
+        eventually("the queue is drained", || {
+            if self.is_drained() { Ok(()) } else { Err(format!("{:?}", self.trouble.reason())) }
+        });
+    }
+
+    /// Waits until it says that it waits, and why.
+    #[must_use]
+    pub fn waits_because(&self, words: &[&str]) -> String {
+        eventually(&format!("it waits because of {words:?}"), || {
+            let reason = self.trouble.reason().unwrap_or_default();
+            if words.iter().all(|word| reason.contains(word)) { Ok(reason) } else { Err(reason) }
+        })
+    }
+
     /// What it counts.
     #[must_use]
     pub fn metrics(&self) -> Sampled {
@@ -177,8 +213,12 @@ impl Drop for Delivering {
 /// A batch of whole CRI lines that begin at an offset of the only file there is.
 #[must_use]
 pub fn batch(offset: u64, lines: &[u8], records: u32) -> StoredBatch {
+    batch_of(NAMESPACE, offset, lines, records)
+}
+
+fn batch_of(namespace: &str, offset: u64, lines: &[u8], records: u32) -> StoredBatch {
     let mut body = BodyWriter::default();
-    body.push(&header(offset, lines.len() as u64), lines);
+    body.push(&header(namespace, offset, lines.len() as u64), lines);
     let raw_bytes = body.raw_bytes() as u32;
     let body = Bytes::from(body.finish());
     StoredBatch {
@@ -197,9 +237,9 @@ fn open(directory: &Path) -> (Queue, Letters) {
     (queue, letters)
 }
 
-fn header(start: u64, length: u64) -> naru_proto::wire::Frame {
+fn header(namespace: &str, start: u64, length: u64) -> naru_proto::wire::Frame {
     let container = Container {
-        namespace: "shop".into(),
+        namespace: namespace.into(),
         pod: "web-0".into(),
         pod_uid: "0f0e8b9e-6d3b-4c0e-9d53-0123456789ab".into(),
         container: "web".into(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use naru_aggregator::document::{Documents, Identity};
 use naru_aggregator::elasticsearch::client::Client;
-use naru_aggregator::elasticsearch::search::{Search, pattern_of};
+use naru_aggregator::elasticsearch::search::Search;
 use naru_aggregator::elasticsearch::{Host, Settings, template};
 use naru_aggregator::search::backend::{Backend, SearchError};
 use naru_aggregator::search::histogram::{Histogram, HistogramRequest, RawHistogram};
@@ -43,7 +43,7 @@ fn answers_as_the_store(story: &str, flavour: Flavour) {
     // The other test may have been first.
     rustls::crypto::ring::default_provider().install_default().ok();
     put_template(&server);
-    let both = Both::new(&server, &pattern_of("logstash"));
+    let both = Both::new(&server, "logstash-*");
     nothing_is_there(&both);
     let cases = Cases::load();
     both.fill(&server, &cases.documents);
@@ -103,14 +103,14 @@ fn push(
     let source = source.to_string();
     let ids = FileDocumentIds::new(ClusterKey::of("default"), "node-1", file);
     let id = ids.id(id_time, offset, source.as_bytes());
-    let identity = Identity { id, index: id_time.index(), timestamp_ns, file, offset };
+    let identity = Identity { id, id_time, timestamp_ns, file, offset };
     documents.push(identity, |json| json.extend_from_slice(source.as_bytes()));
 }
 
 fn put_template(server: &Server) {
     let root = server.ask("GET", "/", None);
     let what = template::Server::read(root.to_string().as_bytes()).unwrap();
-    let (path, body) = what.template("logstash");
+    let (path, body) = what.template("logstash-*");
     let body: Value = serde_json::from_str(&body).unwrap();
     server.ask("PUT", &path, Some(&body));
 }
@@ -148,7 +148,7 @@ impl Both {
         assert!(outcomes.iter().all(|outcome| *outcome == AddOutcome::Indexed));
         self.store.commit().unwrap();
         let names: Vec<_> =
-            documents.iter().map(|d| (d.index.to_string(), d.id.to_string())).collect();
+            documents.iter().map(|d| (d.index().to_string(), d.id.to_string())).collect();
         let ready = documents.iter().zip(&names).map(|(document, (index, id))| Ready {
             index,
             id,

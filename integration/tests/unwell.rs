@@ -88,10 +88,15 @@ fn a_certificate_of_another_authority_and_one_for_another_name() {
     let other = directory.path().join("another-ca.pem");
     fs::write(&other, Ca::new().pem()).unwrap();
     let ca = |path: &Path| format!("  ca: {}\n", path.display());
-    check("another authority", url.clone(), ca(&other), &[&url, "certificate"]);
+    check(
+        "another authority",
+        url.clone(),
+        ca(&other),
+        &[&url, "not signed by an authority that is trusted", "elasticsearch.ca"],
+    );
     let right = directory.path().join("ca.pem");
     fs::write(&right, authority.pem()).unwrap();
-    check("another name", url.clone(), ca(&right), &[&url, "certificate", "name"]);
+    check("another name", url.clone(), ca(&right), &[&url, "certificate is for another name"]);
 }
 
 #[test]
@@ -112,8 +117,8 @@ fn refused_credentials() {
     );
 }
 
-/// Answers every request with this JSON, and keeps the requests' heads.
-fn answering(body: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+/// Answers every request with this, and keeps the requests' heads.
+fn answering(status: u16, body: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -128,7 +133,7 @@ fn answering(body: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
             seen.lock().unwrap().push(head);
             let length = body.len();
             let answer = format!(
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                "HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
             );
             // Whoever asked may have gone.
             drop(stream.write_all(answer.as_bytes()));
@@ -148,8 +153,9 @@ fn a_version_that_is_too_old_and_credentials_from_files() {
     for (settings, sent) in [
         (format!("  user: elastic\n  password_file: {secret}\n"), "Basic ZWxhc3RpYzpjaGFuZ2VtZQ=="),
         (format!("  api_key_file: {secret}\n"), "ApiKey changeme"),
+        (format!("  token_file: {secret}\n"), "Bearer changeme"),
     ] {
-        let (address, heads) = answering(old);
+        let (address, heads) = answering(200, old);
         check("an old version", format!("http://{address}"), settings, words);
         let heads = heads.lock().unwrap();
         let authorized = |head: &String| {
@@ -158,6 +164,34 @@ fn a_version_that_is_too_old_and_credentials_from_files() {
         assert!(!heads.is_empty() && heads.iter().all(authorized), "{heads:?}");
         assert!(heads.iter().all(|head| head.starts_with("GET / ")), "nothing was sent to it");
     }
+}
+
+#[test]
+fn a_url_that_is_not_elasticsearchs() {
+    let page = "<!DOCTYPE html>\n<html>Welcome</html>";
+    let no_index = r#"{"error":{"type":"index_not_found_exception","reason":"no such index [es]"},"status":404}"#;
+    for (status, body, words) in [
+        (
+            200,
+            page,
+            "GET / is answered 200 with a page of HTML: is the URL in elasticsearch.hosts right",
+        ),
+        (404, "404 page not found", "is answered 404 with"),
+        (404, no_index, "does not know the path of the URL in elasticsearch.hosts (404)"),
+        (301, "", "a redirection, which is not followed"),
+    ] {
+        let (address, heads) = answering(status, body);
+        check("not Elasticsearch", format!("http://{address}/es"), String::new(), &[words]);
+        let heads = heads.lock().unwrap();
+        assert!(heads.iter().all(|head| head.starts_with("GET /es/ ")), "{heads:?}");
+    }
+    let (plain, _) = answering(200, page);
+    check(
+        "no TLS there",
+        format!("https://{plain}"),
+        String::new(),
+        &["does not speak TLS", "http://?"],
+    );
 }
 
 #[test]

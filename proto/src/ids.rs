@@ -156,6 +156,12 @@ impl IdTime {
         }
     }
 
+    /// Nanoseconds since 1970; None when there is no time.
+    #[must_use]
+    pub fn ns(self) -> Option<i64> {
+        self.0
+    }
+
     fn milliseconds(self) -> u64 {
         self.0.map_or(0, |ns| (ns / 1_000_000) as u64)
     }

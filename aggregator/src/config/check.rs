@@ -1,32 +1,20 @@
 //! From what the file says to a configuration: every value is checked, and values against each other. Pure.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
 use super::given::{Given, NamedFiles, Place, Section, Wrong};
-use super::raw::{RawConfig, RawElasticsearch, RawExclude, RawForwarders, RawListen, RawTls, Text};
-use super::text::{self, Environment};
+use super::raw::{RawConfig, RawExclude, RawForwarders, RawListen, RawTls, Text};
+use super::text::Environment;
 use super::{Config, LogFormat};
-use crate::elasticsearch::{Credentials, Host, Settings};
 use crate::ingest::{Authentication, Excluded, Security, TlsFiles};
 
 /// A segment of the queue; with less there is no room for one.
 const QUEUE_MIN_BYTES: u64 = 64 << 20;
 /// The largest record and its reason.
 const LETTERS_MIN_BYTES: u64 = 1 << 20;
-/// Less makes a request of every batch; Elasticsearch itself refuses more than 100 MB.
-const BULK_BYTES: RangeInclusive<u64> = 1 << 20..=64 << 20;
-/// Each may have `bulk_bytes` in memory.
-const CONCURRENCY: RangeInclusive<u64> = 1..=32;
-const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
-/// What comes after the prefix of the index.
-const INDEX_DATE: &str = "-%Y.%m.%d";
-/// Elasticsearch's limit is 255 with the date.
-const INDEX_PREFIX_MAX_BYTES: usize = 240;
 
 /// Checks everything; says which files are named, which are not looked at.
 pub(super) fn check(
@@ -63,7 +51,7 @@ pub(super) fn check(
         excluded,
         queue_max_bytes: queue.bytes()?,
         letters_max_bytes: letters.bytes()?,
-        elasticsearch: check_elasticsearch(raw.elasticsearch, environment, files)?,
+        elasticsearch: super::elasticsearch::check(raw.elasticsearch, environment, files)?,
         http: http.address()?,
         log: format.parsed(LogFormat::of, "text or json")?,
     })
@@ -162,111 +150,4 @@ fn check_authentication(
         "none" => Ok(Authentication::None),
         other => Err(given.wrong(format!("{other:?} is not token, certificate or none"))),
     }
-}
-
-fn check_elasticsearch(
-    raw: Option<Spanned<RawElasticsearch>>,
-    environment: Environment<'_>,
-    files: &mut NamedFiles,
-) -> Result<Settings, Wrong> {
-    let (section, raw) = Section::open(raw, environment);
-    let mut settings = Settings::new(check_hosts(&section, raw.hosts)?);
-    settings.credentials =
-        check_credentials(&section, raw.user, raw.password_file, raw.api_key_file, files)?;
-    if let Some(ca) = section.given("elasticsearch.ca", raw.ca) {
-        if !settings.hosts.iter().any(Host::is_https) {
-            return Err(ca.wrong("is only for https:// hosts"));
-        }
-        settings.ca = Some(files.add(&ca)?);
-    }
-    let index = section.value("elasticsearch.index", raw.index, "logstash-%Y.%m.%d");
-    settings.index_prefix = check_index(&index)?;
-    let bulk = section.value("elasticsearch.bulk_bytes", raw.bulk_bytes, "8MiB");
-    bulk.within(BULK_BYTES.contains(&bulk.bytes()?), "from 1MiB to 64MiB")?;
-    settings.bulk_bytes = bulk.parsed(|_| bulk.bytes().ok()?.try_into().ok(), "a size")?;
-    let concurrency = section.value("elasticsearch.concurrency", raw.concurrency, "4");
-    let in_flight = |text: &str| {
-        text::whole(text).filter(|number| CONCURRENCY.contains(number))?.try_into().ok()
-    };
-    settings.concurrency = concurrency.parsed(in_flight, "a number from 1 to 32")?;
-    settings.gzip = raw.gzip.is_some_and(|raw| raw.value);
-    let timeout = section.value("elasticsearch.request_timeout", raw.request_timeout, "60s");
-    settings.request_timeout = timeout.parsed(text::duration, "a duration such as 60s")?;
-    timeout.within(REQUEST_TIMEOUT.contains(&settings.request_timeout), "from 1s to 10m")?;
-    settings.template = raw.template.is_none_or(|raw| raw.value);
-    Ok(settings)
-}
-
-fn check_hosts(section: &Section<'_>, raw: Option<Vec<Text>>) -> Result<Vec<Host>, Wrong> {
-    const KEY: &str = "elasticsearch.hosts";
-    const VARIABLE: &str = "NARU_ELASTICSEARCH_HOSTS";
-    let given: Vec<Given> = match (section.environment)(VARIABLE) {
-        Some(text) => {
-            let given = |host: &str| Given {
-                key: KEY,
-                text: host.trim().to_owned(),
-                place: Place::Variable(VARIABLE),
-            };
-            text.split(',').map(given).collect()
-        }
-        None => {
-            let raw = raw.into_iter().flatten();
-            raw.filter_map(|host| section.given(KEY, Some(host))).collect()
-        }
-    };
-    if given.is_empty() {
-        return Err(section.missing(KEY, "is missing: give at least one URL"));
-    }
-    let host = |given: &Given| {
-        // A URL that holds a password is not repeated.
-        Host::parse(&given.text).map_err(|reason| match given.text.contains('@') {
-            true => given.wrong(reason),
-            false => given.wrong(format!("{:?} {reason}", given.text)),
-        })
-    };
-    given.iter().map(host).collect()
-}
-
-fn check_credentials(
-    section: &Section<'_>,
-    user: Option<Text>,
-    password_file: Option<Text>,
-    api_key_file: Option<Text>,
-    files: &mut NamedFiles,
-) -> Result<Credentials, Wrong> {
-    let user = section.given("elasticsearch.user", user);
-    let password = section.given("elasticsearch.password_file", password_file);
-    let api_key = section.given("elasticsearch.api_key_file", api_key_file);
-    match (user, password, api_key) {
-        (None, None, None) => Ok(Credentials::None),
-        (None, None, Some(file)) => Ok(Credentials::ApiKey { file: files.add(&file)? }),
-        (Some(user), Some(password), None) => {
-            user.within(!user.text.is_empty() && !user.text.contains(':'), "a user's name")?;
-            Ok(Credentials::Basic { user: user.text, password_file: files.add(&password)? })
-        }
-        (Some(user), None, None) => Err(user.wrong("needs elasticsearch.password_file")),
-        (None, Some(password), None) => Err(password.wrong("needs elasticsearch.user")),
-        (_, _, Some(file)) => Err(file.wrong("is instead of user and password_file: give one")),
-    }
-}
-
-/// The prefix of a daily index. Any other pattern would make a line that is sent again a second document.
-fn check_index(index: &Given) -> Result<String, Wrong> {
-    let prefix = index.text.strip_suffix(INDEX_DATE).ok_or_else(|| {
-        index.wrong(format!(
-            "{:?} is not PREFIX{INDEX_DATE}: ids are unique within a daily index only",
-            index.text
-        ))
-    })?;
-    let is_allowed =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    let begins = prefix.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let is_name =
-        begins && prefix.bytes().all(is_allowed) && prefix.len() <= INDEX_PREFIX_MAX_BYTES;
-    if !is_name {
-        return Err(index.wrong(format!(
-            "{prefix:?} is no prefix of an index: a-z, 0-9, - _ and . only, a letter or digit first"
-        )));
-    }
-    Ok(prefix.to_owned())
 }

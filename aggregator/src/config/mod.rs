@@ -4,6 +4,7 @@
 //! named by their files and never read here.
 
 mod check;
+mod elasticsearch;
 mod given;
 mod raw;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::elasticsearch::{Credentials, Host, Settings};
+use crate::elasticsearch::{Settings, Template, own_template};
 use crate::ingest::{Authentication, Excluded, Security};
 
 pub use text::Environment;
@@ -130,7 +131,21 @@ impl Config {
                 None => ConfigError(format!("{name}: {reason}")),
             }
         })?;
+        config.check_template(&name, &files)?;
         Ok(config)
+    }
+
+    /// That the index template of one's own is one.
+    fn check_template(&self, name: &str, files: &NamedFiles) -> Result<(), ConfigError> {
+        let Template::File(path) = &self.elasticsearch.template else { return Ok(()) };
+        let Some(named) = files.0.iter().find(|file| file.path == *path) else { return Ok(()) };
+        let wrong = |reason| ConfigError::of_file(name, named, reason);
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(format!("{} cannot be read: {error}", path.display())))?;
+        own_template::path_of(&text, &self.elasticsearch.index.example()).map_err(|found| {
+            wrong(format!("{}:{}: {}", path.display(), found.line, found.reason))
+        })?;
+        Ok(())
     }
 
     /// Checks a text; `name` is what errors call it. Also the files that it names, which are not looked at.
@@ -186,35 +201,9 @@ impl Config {
         }));
         lines.push(("queue.max_bytes", self.queue_max_bytes.to_string()));
         lines.push(("dead_letters.max_bytes", self.letters_max_bytes.to_string()));
-        lines.extend(of_elasticsearch(&self.elasticsearch));
+        lines.extend(elasticsearch::effective(&self.elasticsearch));
         lines.push(("http", self.http.to_string()));
         lines.push(("log.format", self.log.as_str().to_owned()));
         lines
     }
-}
-
-fn of_elasticsearch(settings: &Settings) -> Vec<(&'static str, String)> {
-    let path = |path: &Path| path.display().to_string();
-    let hosts: Vec<_> = settings.hosts.iter().map(Host::as_str).collect();
-    let mut lines = vec![
-        ("elasticsearch.hosts", hosts.join(" ")),
-        ("elasticsearch.index", format!("{}-%Y.%m.%d", settings.index_prefix)),
-    ];
-    match &settings.credentials {
-        Credentials::None => {}
-        Credentials::Basic { user, password_file } => {
-            lines.push(("elasticsearch.user", user.clone()));
-            lines.push(("elasticsearch.password_file", path(password_file)));
-        }
-        Credentials::ApiKey { file } => lines.push(("elasticsearch.api_key_file", path(file))),
-    }
-    lines.extend(settings.ca.as_deref().map(|ca| ("elasticsearch.ca", path(ca))));
-    lines.extend([
-        ("elasticsearch.bulk_bytes", settings.bulk_bytes.to_string()),
-        ("elasticsearch.concurrency", settings.concurrency.to_string()),
-        ("elasticsearch.gzip", settings.gzip.to_string()),
-        ("elasticsearch.request_timeout", format!("{}ms", settings.request_timeout.as_millis())),
-        ("elasticsearch.template", settings.template.to_string()),
-    ]);
-    lines
 }

@@ -3,7 +3,10 @@
 //! Nothing is checked here beyond the shape. Values keep the line they were read from. The reference in
 //! `docs/configuration.md` is generated from this table.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 /// A scalar as it is written.
@@ -155,27 +158,92 @@ section! {
         /// URLs of Elasticsearch or OpenSearch, `http://` or `https://`, with a path prefix if there is one; requests go to
         /// those in turn that answer.
         hosts: Vec<Text> = Required;
-        /// The daily index: `PREFIX-%Y.%m.%d` and nothing else, since an id is unique within one index. The day is that of
-        /// the line, in UTC.
+        /// How indices are named: by month (`%Y.%m`), day (`%Y.%m.%d`) or hour (`%Y.%m.%d.%H`) of the line's time in UTC, with
+        /// any or no signs between the numbers, and perhaps by `{namespace}`. Changing it while lines wait may index those
+        /// that are sent again twice: an id is unique within one index.
         index: Text = Default("logstash-%Y.%m.%d");
+        /// Namespaces that get indices of their own with `{namespace}` in `index`, the first that come, 1 to 1000; those of
+        /// all others go to one called `_overflow`, and files of the host to `_host`. Each index costs the cluster a shard or
+        /// more.
+        max_namespaces: Text = Default("100");
         /// The name to log in with; needs `password_file`.
         user: Text = Unset;
-        /// A file with the password; read again when it is refused.
+        /// A file with the password; read again when it changes, as all of these files are.
         password_file: Text = Unset;
         /// A file with an API key as Elasticsearch encodes it, instead of `user`.
         api_key_file: Text = Unset;
+        /// A file with a bearer token, of a service account for example, instead of `user`.
+        token_file: Text = Unset;
+        /// A file with a client certificate and its chain, PEM, for `https://`; alone or beside one of the others.
+        certificate: Text = Unset;
+        /// A file with the client certificate's private key, PEM.
+        key: Text = Unset;
         /// A file with certificates to trust instead of the system's, PEM, for `https://`.
         ca: Text = Unset;
         /// The size of a bulk request, 1MiB to 64MiB.
         bulk_bytes: Text = Default("8MiB");
         /// Bulk requests in flight at most, 1 to 32.
         concurrency: Text = Default("4");
-        /// Compresses bulk requests. It costs more CPU than all the rest: only for a slow network.
-        gzip: Spanned<bool> = Default("false");
+        /// Compresses bulk requests, which costs more CPU than all the rest: `on`, `off`, or `auto`: unless the addresses of all
+        /// hosts are loopback, link-local or private ones (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7), as those in a
+        /// cluster are. They are looked up at the start and after each outage.
+        gzip: Text = Default("auto");
         /// How long one request may take, 1s to 10m. After that its documents are sent again.
         request_timeout: Text = Default("60s");
-        /// Puts the index template at the start; `false` when somebody else manages it.
-        template: Spanned<bool> = Default("true");
+        /// The index template that is put at the start and after each outage: `on` is Naru's, `{file: FILE}` your own as JSON,
+        /// composable or legacy, under the name `naru`; `off` when somebody else manages it.
+        template: Spanned<RawTemplate> = Default("on");
+    }
+}
+
+/// A word, or the file of one's own.
+#[derive(Debug)]
+pub(super) enum RawTemplate {
+    /// `on` or `off`, if it is right.
+    Word(String),
+    /// Its path.
+    File(Text),
+}
+
+impl Default for RawTemplate {
+    fn default() -> Self {
+        Self::Word("on".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for RawTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TemplateVisitor)
+    }
+}
+
+struct TemplateVisitor;
+
+impl<'de> Visitor<'de> for TemplateVisitor {
+    type Value = RawTemplate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("on, off or {file: FILE}")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(RawTemplate::Word(if value { "on" } else { "off" }.to_owned()))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(RawTemplate::Word(value.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut file = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "file" if file.is_none() => file = Some(map.next_value()?),
+                "file" => return Err(de::Error::duplicate_field("file")),
+                other => return Err(de::Error::unknown_field(other, &["file"])),
+            }
+        }
+        file.map(RawTemplate::File).ok_or_else(|| de::Error::missing_field("file"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 
 use super::raw::{Key, RawConfig, Value};
 use super::*;
+use crate::elasticsearch::{ClientCertificate, Credentials, Gzip, Host};
 
 const GOOD: &str = "\
 listen: {address: 127.0.0.1:7443}
@@ -126,22 +127,115 @@ fn elasticsearch_is_checked() {
             "user: a\n  password_file: /p\n  api_key_file: /k",
             &["f.yaml:7: elasticsearch.api_key_file"],
         ),
+        (
+            "token_file: /t\n  user: a",
+            &["f.yaml:5: elasticsearch.token_file: is instead of elasticsearch.user: "],
+        ),
+        (
+            "api_key_file: /k\n  token_file: /t",
+            &["f.yaml:6: elasticsearch.token_file: is instead of elasticsearch.api_key_file"],
+        ),
+        (
+            "password_file: /p\n  api_key_file: /k",
+            &["f.yaml:6: elasticsearch.api_key_file: is instead of elasticsearch.password_file"],
+        ),
+        ("certificate: /c", &["f.yaml:5: elasticsearch.certificate: needs elasticsearch.key"]),
+        ("key: /k", &["f.yaml:5: elasticsearch.key: needs elasticsearch.certificate"]),
+        (
+            "certificate: /c\n  key: /k",
+            &["f.yaml:5: elasticsearch.certificate: is only for https:// hosts"],
+        ),
         ("ca: /ca", &["f.yaml:5: elasticsearch.ca: is only for https:// hosts"]),
-        ("index: logs", &["f.yaml:5: elasticsearch.index: \"logs\" is not PREFIX-%Y.%m.%d"]),
-        ("index: \"logs-%Y.%m\"", &["f.yaml:5: elasticsearch.index:"]),
+        ("index: logs", &["f.yaml:5: elasticsearch.index: \"logs\" has no date: give %Y.%m,"]),
+        (
+            "index: \"l-{label:app}-%Y.%m.%d\"",
+            &["f.yaml:5: elasticsearch.index:", "labels are not known to the aggregator yet"],
+        ),
         ("index: \"-%Y.%m.%d\"", &["f.yaml:5: elasticsearch.index:"]),
-        ("index: \"Logs-%Y.%m.%d\"", &["f.yaml:5: elasticsearch.index: \"Logs\""]),
-        ("index: \"a,b-%Y.%m.%d\"", &["f.yaml:5: elasticsearch.index:"]),
+        (
+            "max_namespaces: 0",
+            &["f.yaml:5: elasticsearch.max_namespaces: \"0\" is not a number from 1 to 1000"],
+        ),
+        (
+            "template: maybe",
+            &["f.yaml:5: elasticsearch.template: \"maybe\" is not on, off or {file: FILE}"],
+        ),
+        ("template: {file: \"\"}", &["f.yaml:5: elasticsearch.template.file: is empty"]),
+        ("template: {path: /t}", &["f.yaml:5:", "path"]),
+        ("template: {}", &["f.yaml:5:", "file"]),
+        ("template: [a]", &["f.yaml:5:"]),
         ("bulk_bytes: 65MiB", &["f.yaml:5: elasticsearch.bulk_bytes: \"65MiB\" is not from 1MiB"]),
         ("bulk_bytes: 1000", &["f.yaml:5: elasticsearch.bulk_bytes:"]),
         ("concurrency: 0", &["f.yaml:5: elasticsearch.concurrency: \"0\" is not a number from 1"]),
         ("concurrency: 33", &["f.yaml:5: elasticsearch.concurrency:"]),
         ("request_timeout: 60", &["f.yaml:5: elasticsearch.request_timeout:", "such as 60s"]),
         ("request_timeout: 2h", &["f.yaml:5: elasticsearch.request_timeout:", "1s to 10m"]),
-        ("gzip: auto", &["f.yaml:5:"]),
+        ("gzip: perhaps", &["f.yaml:5: elasticsearch.gzip: \"perhaps\" is not auto, on or off"]),
     ] {
         check(&format!("{hosts}{more}"), parts);
     }
+}
+
+#[test]
+fn what_is_said_about_elasticsearch_is_what_holds() {
+    let settings = |more: &str| {
+        let text = GOOD.replace("http://localhost:9200", "https://a/es/");
+        parse(&format!("{text}  {more}\n")).elasticsearch
+    };
+    let file = || PathBuf::from("/f");
+    let user = settings("user: a\n  password_file: /f").credentials;
+    assert_eq!(user, Credentials::Basic { user: "a".to_owned(), password_file: file() });
+    assert_eq!(settings("api_key_file: /f").credentials, Credentials::ApiKey { file: file() });
+    let both = settings("token_file: /f\n  certificate: /f\n  key: /f\n  ca: /f");
+    assert_eq!(both.credentials, Credentials::Bearer { file: file() });
+    assert_eq!(both.certificate, Some(ClientCertificate { certificate: file(), key: file() }));
+    assert_eq!(both.ca, Some(file()));
+    assert_eq!(both.hosts[0].as_str(), "https://a/es");
+    for (more, gzip) in [
+        ("cluster: a", Gzip::Auto),
+        ("gzip: auto", Gzip::Auto),
+        ("gzip: on", Gzip::On),
+        ("gzip: true", Gzip::On),
+        ("gzip: off", Gzip::Off),
+        ("gzip: false", Gzip::Off),
+    ] {
+        let more = more.strip_prefix("cluster").map_or(more, |_| "bulk_bytes: 8MiB");
+        assert_eq!(settings(more).gzip, gzip, "{more}");
+    }
+    for (more, template) in [
+        ("template: on", Template::On),
+        ("template: true", Template::On),
+        ("template: off", Template::Off),
+        ("template: false", Template::Off),
+        ("template: {file: /f}", Template::File(file())),
+        ("template:\n    file: /f", Template::File(file())),
+    ] {
+        assert_eq!(settings(more).template, template, "{more}");
+    }
+    let by_namespace = settings("index: \"l-{namespace}-%Y.%m\"\n  max_namespaces: 7");
+    assert!(by_namespace.index.is_by_namespace());
+    assert_eq!(by_namespace.max_namespaces, 7);
+}
+
+#[test]
+fn a_template_of_ones_own_is_looked_at_by_a_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, template) = (dir.path().join("f.yaml"), dir.path().join("t.json"));
+    fs::write(&path, format!("{GOOD}  template: {{file: {}}}\n", template.display())).unwrap();
+    let load = |text: &str| {
+        fs::write(&template, text).unwrap();
+        Config::load(&path, &nothing).map(drop).map_err(|error| error.to_string())
+    };
+    load(r#"{"index_patterns": ["logstash-*"]}"#).unwrap();
+    let place =
+        format!("{}:5: elasticsearch.template.file: {}:", path.display(), template.display());
+    let error = load("{\n  \"index_patterns\": [\"logstash-*\"],\n}").unwrap_err();
+    assert!(error.starts_with(&format!("{place}3: is no index template: ")), "{error}");
+    let error = load("{\n  \"index_patterns\": [\"logs-*\"]\n}").unwrap_err();
+    assert!(
+        error.starts_with(&format!("{place}2: ")) && error.contains("not for logstash-2026"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -173,7 +267,7 @@ fn the_environment_overrides_and_fills_in() {
     assert_eq!(config.data_dir, Path::new("/d"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:2");
     assert_eq!(config.log, LogFormat::Json);
-    assert_eq!(config.elasticsearch.index_prefix, "shop");
+    assert_eq!(config.elasticsearch.index.as_str(), "shop-%Y.%m.%d");
     let hosts: Vec<_> = config.elasticsearch.hosts.iter().map(Host::as_str).collect();
     assert_eq!(hosts, ["http://b", "http://c"]);
     let bad = |name: &str| (name == "NARU_HTTP").then(|| "here".to_owned());

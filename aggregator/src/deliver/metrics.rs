@@ -24,6 +24,7 @@ pub struct Metrics {
     requests: Family<Code, Counter>,
     pub(super) bulk_bytes: Counter,
     pub(super) retried: Counter,
+    pub(super) overflow: Counter,
     pub(super) held: Gauge,
     pub(super) in_flight: Gauge,
     pub(super) concurrency: Gauge,
@@ -104,6 +105,11 @@ impl Metrics {
             "retried_documents",
             "Documents sent again because they had no outcome; more than once counts more than once",
             self.retried.clone(),
+        );
+        registry.register(
+            "overflow_documents",
+            "Documents made for the index of the namespaces that have none of their own, also those sent twice",
+            self.overflow.clone(),
         );
         registry.register(
             "held_documents",

@@ -25,8 +25,8 @@ use naru_proto::ids::ClusterKey;
 use zstd_safe::DCtx;
 
 use crate::document::{Builder, Document, Documents};
-use crate::elasticsearch::Settings;
 use crate::elasticsearch::client::Client;
+use crate::elasticsearch::{Indices, Settings};
 use crate::queue::{Lease, Letter, Letters, Reader, StoredBatch};
 use crate::store::{AddOutcome, Store};
 
@@ -46,7 +46,7 @@ pub enum Destination {
     /// To the embedded store.
     Store(Arc<Store>),
     /// To Elasticsearch or OpenSearch.
-    Elasticsearch(Box<Settings>, Client),
+    Elasticsearch(Box<Settings>, Client, Indices),
     /// They are built and forgotten: what the rest costs is measured so.
     Discard,
 }
@@ -146,12 +146,13 @@ impl Delivery {
     /// Runs until `stop` is set and the queue is empty or `grace` has passed after that.
     pub fn run(self, stop: &AtomicBool, grace: Duration) {
         match self.destination {
-            Destination::Elasticsearch(settings, client) => {
+            Destination::Elasticsearch(settings, client, indices) => {
                 let parts = to_elasticsearch::Parts {
                     reader: self.reader,
                     builder: self.builder,
                     settings: *settings,
                     client,
+                    indices,
                     letters: self.letters,
                     metrics: self.metrics,
                     trouble: self.trouble,
@@ -324,7 +325,7 @@ fn letter(document: &Document<'_>, raw: &[u8], stored: &StoredBatch, reason: Str
         node: stored.node.clone(),
         file_id: document.file.0,
         offset: document.offset,
-        index: document.index.to_string(),
+        index: document.index().to_string(),
         document_id: document.id.to_string(),
         reason,
         attempts: 1,

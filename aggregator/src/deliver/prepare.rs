@@ -1,38 +1,35 @@
 //! What a server is asked before it gets documents: what it is, to take the template, to make an index.
+//!
+//! Each of several aggregators does it; what they put is the same, so it does not matter who is last.
 
 use std::time::Duration;
 
-use crate::elasticsearch::Settings;
-use crate::elasticsearch::answer::{self, ItemError};
 use crate::elasticsearch::client::{Answer, Body, Client, Method};
+use crate::elasticsearch::greeting::{self, Greeting, quoted};
+use crate::elasticsearch::own_template::path_of;
 use crate::elasticsearch::template::Server;
+use crate::elasticsearch::{Settings, Template};
 
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks what the server is and puts the template.
 pub(super) async fn prepare(client: &Client, settings: &Settings) -> Result<(), String> {
-    let ask = |method, path: String, body: Option<String>| async move {
-        let body = body.map(Body::json);
-        client.send(method, &path, body, PREPARE_TIMEOUT).await.map_err(|e| e.to_string())
+    client.look_up().await;
+    let server = greet(client).await?;
+    let (path, body) = match &settings.template {
+        Template::Off => return Ok(()),
+        Template::On => server.template(&settings.index.wildcard()),
+        Template::File(file) => {
+            // It is small, and read as seldom as the server comes back.
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                format!("the template {} cannot be read: {error}", file.display())
+            })?;
+            let path = path_of(&text, &settings.index.example())
+                .map_err(|wrong| format!("{}:{}: {}", file.display(), wrong.line, wrong.reason))?;
+            (path, text)
+        }
     };
-    let answer = ask(Method::GET, "/".to_owned(), None).await?;
-    if answer.status == 401 {
-        return Err(denied(&answer));
-    }
-    let server = match Server::read(&answer.body) {
-        Some(server) => server,
-        // A proxy, a service, or a user with rights to indices alone may not say what it is; everything of these days takes what 8 takes.
-        None if (200..500).contains(&answer.status) => Server::unnamed(),
-        None => return Err(format!("GET / was answered {}", answer.status)),
-    };
-    if let Some(refusal) = server.refusal() {
-        return Err(refusal);
-    }
-    if !settings.template {
-        return Ok(());
-    }
-    let (path, body) = server.template(&settings.index_prefix);
-    let answer = ask(Method::PUT, path.clone(), Some(body)).await?;
+    let answer = ask(client, Method::PUT, &path, Some(body)).await?;
     match answer.status {
         200..=299 => {
             tracing::info!(server = %server, template = path, "ready to deliver");
@@ -41,6 +38,33 @@ pub(super) async fn prepare(client: &Client, settings: &Settings) -> Result<(), 
         401 | 403 => Err(denied(&answer)),
         status => Err(format!("PUT {path} was answered {status}: {}", said(&answer))),
     }
+}
+
+async fn greet(client: &Client) -> Result<Server, String> {
+    let answer = ask(client, Method::GET, "/", None).await?;
+    let greeting = match greeting::of(answer.status, &answer.body) {
+        Greeting::Reticent => {
+            let path = "/_nodes/_local?filter_path=nodes.*.version,nodes.*.build_flavor";
+            let answer = ask(client, Method::GET, path, None).await?;
+            greeting::of_nodes(&answer.body)
+        }
+        greeting => greeting,
+    };
+    match greeting {
+        Greeting::Known(server) => Ok(server),
+        Greeting::Reticent => Ok(Server::unnamed()),
+        Greeting::No(reason) => Err(reason),
+    }
+}
+
+async fn ask(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<String>,
+) -> Result<Answer, String> {
+    let body = body.map(Body::json);
+    client.send(method, path, body, PREPARE_TIMEOUT).await.map_err(|error| error.to_string())
 }
 
 /// Where indices are not made by themselves.
@@ -57,14 +81,10 @@ pub(super) async fn create(client: &Client, name: &str) {
 }
 
 pub(super) fn denied(answer: &Answer) -> String {
-    format!("the credentials are refused ({}): {}", answer.status, said(answer))
+    greeting::denied(answer.status, &answer.body)
 }
 
 /// What an answer says, short.
 pub(super) fn said(answer: &Answer) -> String {
-    let error: Option<ItemError> = answer::failure(&answer.body);
-    error.map_or_else(
-        || String::from_utf8_lossy(answer.body.get(..200).unwrap_or(&answer.body)).into_owned(),
-        |error| error.to_string(),
-    )
+    quoted(&answer.body)
 }

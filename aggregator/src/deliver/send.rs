@@ -13,7 +13,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use naru_proto::ids::IndexName;
 use tokio::sync::Notify;
 
 use super::budget::Share;
@@ -27,7 +26,7 @@ use crate::elasticsearch::answer::{self, FILTER};
 use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::{Answer, Body, Client, Method, RequestError};
 use crate::elasticsearch::decide::{self, RequestVerdict};
-use crate::elasticsearch::{Settings, index_name};
+use crate::elasticsearch::{Index, Indices, Settings};
 use crate::queue::{Letter, Letters};
 
 /// Documents that a server gets first after it failed.
@@ -56,6 +55,7 @@ pub(super) struct Load {
 pub(super) struct Sender {
     settings: Settings,
     client: Client,
+    indices: Indices,
     pace: Mutex<Pace>,
     changed: Notify,
     letters: Letters,
@@ -68,7 +68,7 @@ pub(super) struct Sender {
     /// Bulks that were answered by item.
     accepted: AtomicU64,
     /// Indices that take nothing, and why.
-    held: Mutex<BTreeMap<IndexName, String>>,
+    held: Mutex<BTreeMap<Index, String>>,
     /// Why dead letters cannot be kept.
     unkept: Mutex<Option<String>>,
 }
@@ -77,6 +77,7 @@ impl Sender {
     pub(super) fn new(
         settings: Settings,
         client: Client,
+        indices: Indices,
         letters: Letters,
         metrics: Metrics,
         trouble: Trouble,
@@ -86,6 +87,7 @@ impl Sender {
         Self {
             settings,
             client,
+            indices,
             pace,
             changed: Notify::new(),
             letters,
@@ -225,15 +227,16 @@ impl Sender {
     }
 
     async fn send(&self, bulk: &mut Bulk<Token>) -> Result<Answer, RequestError> {
-        let index = index_name(&self.settings.index_prefix, bulk.index());
+        let index = self.indices.name(bulk.index());
         let timeout = self.settings.request_timeout;
         // The server is to give up on a shard, and say so, before nobody listens any more.
         let wait = timeout / 2;
         let path = format!("/{index}/_bulk?timeout={}ms&filter_path={FILTER}", wait.as_millis());
         let body = bulk.take_body();
         self.metrics.bulk_bytes.inc_by(body.len() as u64);
-        let bytes = if self.settings.gzip { compressed(&body) } else { body.clone() };
-        let sent = Body { bytes, kind: "application/x-ndjson", gzip: self.settings.gzip };
+        let gzip = self.client.compresses();
+        let bytes = if gzip { compressed(&body) } else { body.clone() };
+        let sent = Body { bytes, kind: "application/x-ndjson", gzip };
         let answer = self.client.send(Method::POST, &path, Some(sent), timeout).await;
         bulk.put_back(body);
         answer
@@ -297,7 +300,7 @@ impl Sender {
     /// Each document has its answer.
     async fn settle(&self, part: Part, items: &[answer::ItemAnswer]) -> Vec<Next> {
         let index = part.bulk.index();
-        let name = index_name(&self.settings.index_prefix, index);
+        let name = self.indices.name(index);
         let sorted = sort_out(part.bulk, items, &name);
         self.metrics.count(sorted.indexed, sorted.duplicates, 0);
         if !sorted.dead.is_empty() {
@@ -386,7 +389,7 @@ impl Sender {
 
     async fn bury_whole(&self, bulk: Bulk<Token>, reason: String) {
         let index = bulk.index();
-        let name = index_name(&self.settings.index_prefix, index);
+        let name = self.indices.name(index);
         let dead = bulk.into_items().map(|item| Refused::new(item, &name, reason.clone()));
         self.bury(dead.collect()).await;
         self.release(index);
@@ -435,13 +438,13 @@ impl Sender {
         self.say(Some(reason.to_owned()));
     }
 
-    fn hold(&self, index: IndexName, reason: String) {
-        let name = index_name(&self.settings.index_prefix, index);
+    fn hold(&self, index: Index, reason: String) {
+        let name = self.indices.name(index);
         lock(&self.held).insert(index, format!("{name} takes nothing: {reason}"));
         self.say(None);
     }
 
-    fn release(&self, index: IndexName) {
+    fn release(&self, index: Index) {
         lock(&self.held).remove(&index);
         self.say(None);
     }

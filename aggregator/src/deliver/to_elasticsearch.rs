@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use naru_proto::batch;
 use naru_proto::frame::Frame;
-use naru_proto::ids::IndexName;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -20,9 +19,10 @@ use super::entry::{Building, Origin, Token};
 use super::send::{Load, Sender};
 use super::{Metrics, Trouble, bury_batch};
 use crate::document::{Builder, Documents};
-use crate::elasticsearch::Settings;
 use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::Client;
+use crate::elasticsearch::namespaces::Place;
+use crate::elasticsearch::{Index, Indices, Settings};
 use crate::queue::{Lease, Letters, Reader};
 use zstd_safe::DCtx;
 
@@ -43,6 +43,7 @@ pub(super) struct Parts {
     pub(super) builder: Builder,
     pub(super) settings: Settings,
     pub(super) client: Client,
+    pub(super) indices: Indices,
     pub(super) letters: Letters,
     pub(super) metrics: Metrics,
     pub(super) trouble: Trouble,
@@ -50,11 +51,17 @@ pub(super) struct Parts {
 
 /// See the module. Runs until `stop` is set and everything is delivered, or `grace` has passed after that.
 pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
-    let Parts { reader, builder, settings, client, letters, metrics, trouble } = parts;
+    let Parts { reader, builder, settings, client, indices, letters, metrics, trouble } = parts;
     // Those in flight, one ready, one being filled.
     let budget = Budget::new(settings.bulk_bytes * (settings.concurrency + 2));
-    let sender =
-        Arc::new(Sender::new(settings, client, letters.clone(), metrics.clone(), trouble.clone()));
+    let sender = Arc::new(Sender::new(
+        settings,
+        client,
+        indices.clone(),
+        letters.clone(),
+        metrics.clone(),
+        trouble.clone(),
+    ));
     let (ready, loads) = mpsc::channel(READY);
     let sending = {
         let sender = Arc::clone(&sender);
@@ -70,6 +77,7 @@ pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
     let mut making = Making {
         reader,
         builder,
+        indices,
         sender,
         letters,
         metrics,
@@ -141,6 +149,7 @@ enum Message {
 struct Making {
     reader: Reader,
     builder: Builder,
+    indices: Indices,
     sender: Arc<Sender>,
     letters: Letters,
     metrics: Metrics,
@@ -149,7 +158,7 @@ struct Making {
     ready: Option<mpsc::Sender<Message>>,
     context: DCtx<'static>,
     documents: Documents,
-    lanes: BTreeMap<IndexName, Bulk<Token>>,
+    lanes: BTreeMap<Index, Bulk<Token>>,
     /// Since when a document waits in a lane.
     oldest: Option<Instant>,
     /// Set when the loop was asked to stop.
@@ -238,6 +247,10 @@ impl Making {
         stop: &AtomicBool,
     ) -> Result<(), Stop> {
         let mut records = frame.records();
+        let place = self.indices.place(&frame.source.writer);
+        if place == Place::Overflow {
+            self.metrics.overflow.inc_by(frame.record_count() as u64);
+        }
         let mut next = Some(0);
         while let Some(first) = next {
             let mut documents = std::mem::take(&mut self.documents);
@@ -245,7 +258,7 @@ impl Making {
             let progress = self.builder.append(frame, first, OUTPUT_BYTES, &mut documents);
             for document in documents.iter() {
                 let record = records.next().map(|record| frame.bytes.slice_ref(record.raw));
-                let index = document.index;
+                let index = self.indices.index(place, document.id_time);
                 let after = self.lanes.get(&index).map_or(0, |bulk| bulk.bytes_with(&document));
                 if after > self.sender.ceiling() {
                     self.send_lane(index, stop)?;
@@ -278,7 +291,7 @@ impl Making {
     }
 
     /// Hands a bulk over, as soon as there is room for it.
-    fn send_lane(&mut self, index: IndexName, stop: &AtomicBool) -> Result<(), Stop> {
+    fn send_lane(&mut self, index: Index, stop: &AtomicBool) -> Result<(), Stop> {
         let Some(bulk) = self.lanes.remove(&index) else { return Ok(()) };
         let share = loop {
             if let Some(share) = self.budget.take(bulk.bytes(), IDLE) {

@@ -136,7 +136,7 @@ impl Builder {
         let id_time = IdTime::new(decoded.id_time_ns);
         let identity = Identity {
             id: file.document_ids.id(id_time, record.offset, record.raw),
-            index: id_time.index(),
+            id_time,
             timestamp_ns: decoded.timestamp_ns,
             file: record.file,
             offset: record.offset,

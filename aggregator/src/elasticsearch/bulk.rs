@@ -1,10 +1,11 @@
 //! Documents of one index, ready to be sent, each with the right to its outcome. A holder.
 
 use bytes::Bytes;
-use naru_proto::ids::{DocumentId, FileId, IndexName};
+use naru_proto::ids::{DocumentId, FileId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
+use super::Index;
 use crate::document::Document;
 
 /// What a document takes beside its source: the action with an id of 20 characters, and two newlines.
@@ -46,7 +47,7 @@ pub enum Sifted<T> {
 /// Documents of one index and the body that sends them.
 #[derive(Debug)]
 pub struct Bulk<T> {
-    index: IndexName,
+    index: Index,
     body: Vec<u8>,
     items: Vec<Item<T>>,
 }
@@ -54,13 +55,13 @@ pub struct Bulk<T> {
 impl<T> Bulk<T> {
     /// Without documents.
     #[must_use]
-    pub fn new(index: IndexName) -> Self {
+    pub fn new(index: Index) -> Self {
         Self { index, body: Vec::new(), items: Vec::new() }
     }
 
     /// The index of all its documents.
     #[must_use]
-    pub fn index(&self) -> IndexName {
+    pub fn index(&self) -> Index {
         self.index
     }
 
@@ -90,7 +91,6 @@ impl<T> Bulk<T> {
 
     /// Adds a document of this index.
     pub fn push(&mut self, document: &Document<'_>, record: Bytes, token: T) {
-        debug_assert_eq!(document.index, self.index);
         let start = self.body.len();
         push_action(&mut self.body, document.id, document.source);
         self.items.push(Item {
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use naru_proto::ids::{ClusterKey, FileDocumentIds, IdTime};
 
-    const INDEX: IndexName = IndexName::Unplaced;
+    const INDEX: Index = Index::UNPLACED;
 
     fn bulk(sources: &[&str]) -> Bulk<usize> {
         let ids = FileDocumentIds::new(ClusterKey::of("c"), "n", FileId([1; 12]));
@@ -227,7 +227,7 @@ mod tests {
             let id = ids.id(IdTime::new(None), place as u64, source.as_bytes());
             let document = Document {
                 id,
-                index: INDEX,
+                id_time: IdTime::new(None),
                 timestamp_ns: 0,
                 file: FileId([1; 12]),
                 offset: place as u64,

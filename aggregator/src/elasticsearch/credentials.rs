@@ -48,9 +48,9 @@ impl Authorization {
     pub(super) fn header(&self, now: Instant) -> Result<Option<HeaderValue>, CredentialsError> {
         let path = match &self.credentials {
             Credentials::None => return Ok(None),
-            Credentials::Basic { password_file: path, .. } | Credentials::ApiKey { file: path } => {
-                path
-            }
+            Credentials::Basic { password_file: path, .. }
+            | Credentials::ApiKey { file: path }
+            | Credentials::Bearer { file: path } => path,
         };
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = cached.as_mut() {
@@ -78,6 +78,7 @@ impl Authorization {
             Credentials::Basic { user, .. } => {
                 format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
             }
+            Credentials::Bearer { .. } => format!("Bearer {}", secret.trim()),
             Credentials::ApiKey { .. } | Credentials::None => format!("ApiKey {}", secret.trim()),
         };
         let wrong = CredentialsError::Characters { path: name };
@@ -128,13 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_is_sent_as_it_is() {
+    fn keys_and_tokens_are_sent_as_they_are() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let of = Authorization::new(Credentials::ApiKey { file: file.path().into() });
         let now = Instant::now();
         assert!(matches!(of.header(now), Err(CredentialsError::Characters { .. })));
         fs::write(file.path(), "aWQ6a2V5\n").unwrap();
         assert_eq!(of.header(now).unwrap().unwrap().to_str().unwrap(), "ApiKey aWQ6a2V5");
+        let of = Authorization::new(Credentials::Bearer { file: file.path().into() });
+        assert_eq!(of.header(now).unwrap().unwrap().to_str().unwrap(), "Bearer aWQ6a2V5");
         let none = Authorization::new(Credentials::None);
         assert!(none.header(now).unwrap().is_none());
     }

@@ -3,9 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::index::IndexPattern;
+
 /// A host's base URL without a slash at its end, `http://` or `https://`, perhaps with a path prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host(String);
+pub struct Host {
+    url: String,
+    name: String,
+    port: u16,
+}
 
 impl Host {
     /// Checks a URL; the error says what is wrong with it.
@@ -23,23 +29,33 @@ impl Host {
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err("holds a query or a fragment");
         }
-        Ok(Self(url.trim_end_matches('/').to_owned()))
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            name: parsed.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            port: parsed.port_or_known_default().unwrap_or_default(),
+        })
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.url
+    }
+
+    /// Its name or address, and its port.
+    #[must_use]
+    pub fn name_and_port(&self) -> (&str, u16) {
+        (&self.name, self.port)
     }
 
     /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.0.starts_with("https:")
+        self.url.starts_with("https:")
     }
 }
 
-/// How the aggregator says who it is. Secrets are files, read again when they change.
+/// How the aggregator says who it is, in each request. Secrets are files, read again when they change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// It does not.
@@ -56,6 +72,42 @@ pub enum Credentials {
         /// Holds it.
         file: PathBuf,
     },
+    /// By a bearer token: of a service account, or of what stands before Elasticsearch.
+    Bearer {
+        /// Holds it.
+        file: PathBuf,
+    },
+}
+
+/// How the aggregator says who it is when a TLS connection is made; beside [`Credentials`]. Read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// Whether bulks are compressed. It costs more CPU than all the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gzip {
+    /// Unless the addresses of all hosts are near; see [`super::network::is_near`].
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Which index template is put before the first bulk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// Naru's.
+    On,
+    /// The one in this file, JSON.
+    File(PathBuf),
+    /// None.
+    Off,
 }
 
 /// What is configured about Elasticsearch.
@@ -65,21 +117,28 @@ pub struct Settings {
     pub hosts: Vec<Host>,
     /// Who the aggregator is.
     pub credentials: Credentials,
+    /// Who it is by TLS.
+    pub certificate: Option<ClientCertificate>,
     /// Certificates that are trusted instead of the system's, PEM.
     pub ca: Option<PathBuf>,
-    /// What comes before `-2026.11.22` in the names of indices.
-    pub index_prefix: String,
+    /// How indices are named.
+    pub index: IndexPattern,
+    /// Namespaces that have indices of their own at most.
+    pub max_namespaces: usize,
     /// A bulk is sent when it has so many bytes.
     pub bulk_bytes: usize,
     /// Bulks in flight at most.
     pub concurrency: usize,
-    /// Whether bulks are compressed. It costs more CPU than all the rest.
-    pub gzip: bool,
+    /// Whether bulks are compressed.
+    pub gzip: Gzip,
     /// How long one request may take.
     pub request_timeout: Duration,
-    /// Whether the index template is put before the first bulk.
-    pub template: bool,
+    /// Which template is put.
+    pub template: Template,
 }
+
+/// An index takes one shard or more each day, and a node 1,000 by Elasticsearch's default: this is a week of them.
+pub const MAX_NAMESPACES: usize = 100;
 
 impl Settings {
     /// The defaults for some hosts.
@@ -88,13 +147,15 @@ impl Settings {
         Self {
             hosts,
             credentials: Credentials::None,
+            certificate: None,
             ca: None,
-            index_prefix: "logstash".to_owned(),
+            index: IndexPattern::default(),
+            max_namespaces: MAX_NAMESPACES,
             bulk_bytes: 8 << 20,
             concurrency: 4,
-            gzip: false,
+            gzip: Gzip::Auto,
             request_timeout: Duration::from_secs(60),
-            template: true,
+            template: Template::On,
         }
     }
 }
@@ -116,5 +177,15 @@ mod tests {
         check("http://", Err("is not a URL"));
         check("http://a:b@es", Err("holds credentials; use user and password_file"));
         check("http://es/?q=1", Err("holds a query or a fragment"));
+    }
+
+    #[test]
+    fn what_is_looked_up() {
+        let check = |url: &str, expected: (&str, u16)| {
+            assert_eq!(Host::parse(url).unwrap().name_and_port(), expected, "{url}");
+        };
+        check("http://es:9200/a", ("es", 9200));
+        check("https://es.example", ("es.example", 443));
+        check("http://[::1]:9200", ("::1", 9200));
     }
 }

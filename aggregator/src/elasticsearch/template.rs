@@ -12,6 +12,8 @@ pub const NAME: &str = "naru";
 const IGNORE_ABOVE_CHARS: u32 = 1024;
 /// The server's own limit of 1,000 is reached by a few programs with JSON logs.
 const FIELDS_MAX: u32 = 2000;
+/// From here on a field above the limit is kept and not searched; before, its document is refused, and repaired.
+const IGNORES_FIELDS: (u32, u32) = (8, 14);
 
 /// What the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,18 @@ impl Server {
     pub fn read(body: &[u8]) -> Option<Self> {
         let answer: Value = serde_json::from_slice(body).ok()?;
         let version = answer.get("version")?;
-        let number = version.get("number")?.as_str()?;
+        Self::of(version, version.get("number")?.as_str()?)
+    }
+
+    /// Reads the answer to `GET /_nodes/_local`; None when it is not one.
+    #[must_use]
+    pub fn read_nodes(body: &[u8]) -> Option<Self> {
+        let answer: Value = serde_json::from_slice(body).ok()?;
+        let node = answer.get("nodes")?.as_object()?.values().next()?;
+        Self::of(node, node.get("version")?.as_str()?)
+    }
+
+    fn of(version: &Value, number: &str) -> Option<Self> {
         let mut parts = number.split('.').map(str::parse::<u32>);
         let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
         let text = |key: &str, default: &str| {
@@ -65,11 +78,11 @@ impl Server {
         old.then(|| format!("Elasticsearch {} is too old: 7.0 or newer is needed", self.version))
     }
 
-    /// Path and body of the request that puts the template.
+    /// Path and body of the request that puts the template for the indices of a wildcard.
     #[must_use]
-    pub fn template(&self, index_prefix: &str) -> (String, String) {
-        let patterns = json!([format!("{index_prefix}-*")]);
-        let (settings, mappings) = (settings(), mappings(self.flattened));
+    pub fn template(&self, indices: &str) -> (String, String) {
+        let patterns = json!([indices]);
+        let (settings, mappings) = (self.settings(), mappings(self.flattened));
         let composable = self.distribution != "elasticsearch" || (self.major, self.minor) >= (7, 8);
         let (path, body) = if composable {
             let template = json!({"settings": settings, "mappings": mappings});
@@ -87,17 +100,27 @@ impl Server {
         };
         (path, body.to_string())
     }
+
+    fn settings(&self) -> Value {
+        let analysis: Value = serde_json::from_str(ANALYSIS).unwrap_or_default();
+        let mut settings =
+            json!({"index.mapping.total_fields.limit": FIELDS_MAX, "analysis": analysis});
+        let ignores =
+            self.distribution == "elasticsearch" && (self.major, self.minor) >= IGNORES_FIELDS;
+        if let (true, Some(settings)) = (ignores, settings.as_object_mut()) {
+            settings.insert(
+                "index.mapping.total_fields.ignore_dynamic_beyond_limit".to_owned(),
+                true.into(),
+            );
+        }
+        settings
+    }
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.distribution, self.version)
     }
-}
-
-fn settings() -> Value {
-    let analysis: Value = serde_json::from_str(ANALYSIS).unwrap_or_default();
-    json!({"index.mapping.total_fields.limit": FIELDS_MAX, "analysis": analysis})
 }
 
 fn mappings(flattened: bool) -> Value {
@@ -150,11 +173,13 @@ mod tests {
     #[test]
     fn what_each_server_gets() {
         let check = |version: &str, path: &str, flattened: bool, refused: bool| {
+            let ignores = version.starts_with(r#"{"number":"8.17"#);
             let server = server(version);
             assert_eq!(server.refusal().is_some(), refused, "{version}");
-            let (found, body) = server.template("logstash");
+            let (found, body) = server.template("logstash-*");
             assert_eq!(found, path, "{version}");
             assert_eq!(body.contains("\"flattened\""), flattened, "{version}");
+            assert_eq!(body.contains("ignore_dynamic_beyond_limit"), ignores, "{version}");
             assert!(body.contains("[\"logstash-*\"]"));
             assert!(body.contains("tokenizer"), "the analysis is JSON");
         };

@@ -295,7 +295,7 @@ impl Store {
         // Index by index: a batch of a backlog may touch more than there are writers.
         let documents: Vec<_> = documents.iter().collect();
         let mut order: Vec<_> = (0..documents.len()).collect();
-        order.sort_by_key(|&at| documents.get(at).map(|document| document.index));
+        order.sort_by_key(|&at| documents.get(at).map(Document::index));
         let mut outcomes = vec![AddOutcome::Duplicate; documents.len()];
         for at in order {
             if let (Some(document), Some(outcome)) = (documents.get(at), outcomes.get_mut(at)) {
@@ -325,11 +325,11 @@ impl Store {
         if writing.uncommitted_bytes >= UNCOMMITTED_MAX_BYTES {
             self.commit_all(writing)?;
         }
-        self.use_writer(writing, document.index)?;
+        self.use_writer(writing, document.index())?;
         let Some(writer) = writing.writers.last_mut() else {
             return Err(StoreError::Lost);
         };
-        let failed = |source| StoreError::Index { index: document.index.to_string(), source };
+        let failed = |source| StoreError::Index { index: document.index().to_string(), source };
         let taken = match writer.has(&id) {
             Ok(true) => return Ok(AddOutcome::Duplicate),
             Ok(false) => writer.add(id, FIELDS.document(document, id, source)),

@@ -38,8 +38,7 @@ fn push_of(documents: &mut Documents, file: FileId, time_ns: i64, offset: u64, s
     let id_time = IdTime::new(Some(time_ns));
     let ids = FileDocumentIds::new(ClusterKey::of("default"), "node-1", file);
     let id = ids.id(id_time, offset, source.as_bytes());
-    let index = id_time.index();
-    let identity = Identity { id, index, timestamp_ns: time_ns, file, offset };
+    let identity = Identity { id, id_time, timestamp_ns: time_ns, file, offset };
     documents.push(identity, |json| json.extend_from_slice(source.as_bytes()));
 }
 

@@ -37,8 +37,7 @@ fn serve(documents: u64, not_ready: &'static [&'static str]) -> Server {
         let (file, id_time) = (FileId([1; 12]), IdTime::new(Some(TIME_NS)));
         let ids = FileDocumentIds::new(ClusterKey::of("c"), "n", file);
         let id = ids.id(id_time, offset, source.as_bytes());
-        let index = id_time.index();
-        batch.push(Identity { id, index, timestamp_ns: TIME_NS, file, offset }, |json| {
+        batch.push(Identity { id, id_time, timestamp_ns: TIME_NS, file, offset }, |json| {
             json.extend_from_slice(source.as_bytes());
         });
     }

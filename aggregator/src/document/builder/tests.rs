@@ -60,8 +60,8 @@ fn build(frames: &[Frame], max_output_bytes: usize) -> Documents {
             next = builder.append(frame, record, max_output_bytes, &mut some).next_record;
             assert!(next.is_none_or(|next| next > record), "no progress at {record}");
             for document in some.iter() {
-                let Document { id, index, timestamp_ns, file, offset, source } = document;
-                all.push(Identity { id, index, timestamp_ns, file, offset }, |json| {
+                let Document { id, id_time, timestamp_ns, file, offset, source } = document;
+                all.push(Identity { id, id_time, timestamp_ns, file, offset }, |json| {
                     json.extend_from_slice(source);
                 });
             }
@@ -147,7 +147,7 @@ fn documents_are_the_golden_ones() {
         for document in build(&[frame], usize::MAX).iter() {
             let source = std::str::from_utf8(document.source).unwrap();
             serde_json::from_str::<Value>(source).unwrap();
-            writeln!(found, "{} {} {source}", document.id, document.index).unwrap();
+            writeln!(found, "{} {} {source}", document.id, document.index()).unwrap();
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/documents/golden.txt");

@@ -51,12 +51,6 @@ pub enum HistogramFailure {
     TooManyBuckets(#[from] TooManyBuckets),
 }
 
-/// The pattern of all indices whose names begin with the configured prefix.
-#[must_use]
-pub fn pattern_of(prefix: &str) -> String {
-    format!("{prefix}-*")
-}
-
 impl Search {
     /// Searches indices named as in a URL: a name, or a pattern with `*`, or several with commas.
     #[must_use]

@@ -43,7 +43,7 @@ fn load() -> Cases {
     assert!(outcomes.iter().all(|outcome| *outcome == AddOutcome::Indexed));
     let docs = documents.iter().map(|document| Doc {
         id: document.id.to_string(),
-        index: document.index.to_string(),
+        index: document.index().to_string(),
         time_ns: document.timestamp_ns,
         source: serde_json::from_slice(document.source).unwrap(),
     });

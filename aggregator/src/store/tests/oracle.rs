@@ -334,7 +334,7 @@ fn filled(store: &Store, sources: &[Value]) -> Vec<Doc> {
         }
         docs.extend(documents.iter().map(|document| Doc {
             id: document.id.to_string(),
-            index: document.index.to_string(),
+            index: document.index().to_string(),
             time_ns: document.timestamp_ns,
             source: serde_json::from_slice(document.source).unwrap(),
         }));
