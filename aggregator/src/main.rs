@@ -30,10 +30,10 @@ enum Command {
     Check(ConfigFile),
     /// Search what was indexed.
     Search(search::command::SearchArgs),
-    /// Look at what waits for delivery.
+    /// Look at what waits for delivery, verify it, deliver again what was delivered.
     #[command(subcommand)]
     Queue(admin::command::QueueCommand),
-    /// Look at the records that could not be delivered.
+    /// Look at the records that could not be delivered, and try them again.
     #[command(subcommand)]
     DeadLetters(admin::command::LettersCommand),
 }

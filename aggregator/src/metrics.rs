@@ -24,8 +24,11 @@ pub(crate) struct Gauges {
     queue_commit_running: Seconds,
     queue_failed_commits: Gauge,
     queue_lost_entries: Gauge,
+    queue_retained: Gauge,
+    queue_retained_segments: Gauge,
     letters: Gauge,
     letters_disk: Gauge,
+    letters_expired: Gauge,
 }
 
 impl Gauges {
@@ -58,8 +61,27 @@ impl Gauges {
             "Records kept because they can never be indexed; dead-letters list shows them",
             &gauges.letters,
         );
+        plain(
+            "queue_retained_segments",
+            "Delivered segments that are kept for a replay",
+            &gauges.queue_retained_segments,
+        );
+        plain(
+            "dead_letters_expired",
+            "Dead letters that were deleted for their age since the start",
+            &gauges.letters_expired,
+        );
         for (name, help, gauge) in [
-            ("queue_disk", "What the queue takes of the disk", &gauges.queue_disk),
+            (
+                "queue_disk",
+                "What the queue takes of the disk, but for what is delivered and kept",
+                &gauges.queue_disk,
+            ),
+            (
+                "queue_retained",
+                "What delivered segments take that are kept for a replay",
+                &gauges.queue_retained,
+            ),
             ("dead_letters_disk", "What the dead letters take of the disk", &gauges.letters_disk),
         ] {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
@@ -94,9 +116,12 @@ impl Gauges {
             .set(stats.commit_running.map_or(0.0, |since| since.as_secs_f64()));
         self.queue_failed_commits.set(gauge(stats.failed_commits));
         self.queue_lost_entries.set(gauge(stats.lost_entries));
+        self.queue_retained.set(gauge(stats.retained.bytes));
+        self.queue_retained_segments.set(gauge(stats.retained.segments));
         let stats = letters.stats();
         self.letters.set(gauge(stats.letters));
         self.letters_disk.set(gauge(stats.disk_bytes));
+        self.letters_expired.set(gauge(stats.expired));
     }
 }
 

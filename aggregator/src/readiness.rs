@@ -45,6 +45,7 @@ mod tests {
             entries: 3,
             batches: 3,
             disk_bytes: 1,
+            retained: crate::queue::RetainedStats::default(),
             oldest_ms: None,
             head: Sequence(3),
             delivered: Sequence(0),

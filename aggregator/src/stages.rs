@@ -3,6 +3,7 @@
 //!
 //! A stage that ends or panics is noticed by [`Stages::ended`], and the process ends with it: what is queued is safe.
 
+mod aging;
 mod intake;
 
 use std::io;
@@ -21,7 +22,8 @@ use tokio::task::JoinHandle;
 use crate::deliver::{self, Delivery, Destination, Trouble};
 use crate::ingest::{self, Excluded, IngestConfig, Security, SecurityError};
 use crate::metrics::{self, Gauges, PREFIX};
-use crate::queue::{Letters, LettersConfig, Queue, QueueConfig};
+use crate::queue::{Letters, LettersConfig, Queue, QueueConfig, Retain};
+use crate::replay::{Replayer, Target};
 use crate::search::backend::Backend;
 use crate::web::{self, WebState};
 use crate::{admin, cluster, readiness};
@@ -39,7 +41,9 @@ pub(crate) struct Plan {
     pub(crate) cluster: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) queue_max_bytes: u64,
+    pub(crate) retain: Retain,
     pub(crate) letters_max_bytes: u64,
+    pub(crate) letters_max_age: Option<Duration>,
     pub(crate) security: Security,
     /// What forwarders are told not to read.
     pub(crate) excluded: Vec<Excluded>,
@@ -111,6 +115,7 @@ impl Storage {
         cluster::bind(&plan.data_dir, &plan.cluster)?;
         let mut config = QueueConfig::new(plan.data_dir.join("queue"));
         config.max_bytes = plan.queue_max_bytes;
+        config.retain = plan.retain;
         let (queue, opened) = Queue::open(config)?;
         for segment in &opened.quarantined {
             tracing::error!(?segment, "a damaged queue segment was set aside; the rest goes on");
@@ -163,6 +168,7 @@ pub(crate) struct Stages {
     delivery_grace: Duration,
     serving: Option<Serving>,
     admin: Option<admin::Socket>,
+    expiry: Option<JoinHandle<()>>,
 }
 
 impl Stages {
@@ -176,12 +182,18 @@ impl Stages {
     ) -> Result<Self, StageError> {
         let Storage { queue, letters } = storage;
         let trouble = Trouble::default();
+        let key = ClusterKey::of(&plan.cluster);
+        let target = match &destination {
+            Destination::Elasticsearch(settings, client) => {
+                Some(Target { settings: *settings.clone(), client: client.clone(), key })
+            }
+            Destination::Store(_) | Destination::Discard => None,
+        };
         let stop_delivery = Arc::new(AtomicBool::new(false));
         let delivery = {
             let metrics = deliver::Metrics::default();
             metrics.register(registry.sub_registry_with_prefix(PREFIX));
             let reader = queue.reader().ok_or(StageError::Ended("queue"))?;
-            let key = ClusterKey::of(&plan.cluster);
             let (letters, trouble) = (letters.clone(), trouble.clone());
             let delivery = Delivery::new(reader, key, destination, letters, metrics, trouble);
             deliver(delivery, Arc::clone(&stop_delivery), plan.delivery_grace)?
@@ -196,8 +208,16 @@ impl Stages {
         let service = ingest::Service::new(config, sink, metrics);
         let admin = admin::Socket::open(
             &plan.data_dir,
-            admin::State::new(Arc::clone(&queue), letters.clone(), trouble.clone()),
+            admin::State::new(
+                &plan.data_dir,
+                Arc::clone(&queue),
+                letters.clone(),
+                trouble.clone(),
+                Replayer::new(Arc::clone(&queue), letters.clone(), target),
+            ),
         );
+        let expiry =
+            plan.letters_max_age.map(|age| tokio::spawn(aging::expire(letters.clone(), age)));
         Ok(Self {
             receiving: receive(service.clone(), listener, &plan.security)?,
             service,
@@ -211,6 +231,7 @@ impl Stages {
             delivery_grace: plan.delivery_grace,
             serving: None,
             admin,
+            expiry,
         })
     }
 
@@ -292,6 +313,9 @@ impl Stages {
             );
         }
         drop(self.admin);
+        if let Some(expiry) = self.expiry {
+            expiry.abort();
+        }
         let queue = self.queue;
         // Its threads are joined, which blocks.
         tokio::task::spawn_blocking(move || queue.close()).await.ok();

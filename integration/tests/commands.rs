@@ -129,7 +129,7 @@ fn it_runs_is_asked_and_stops() {
     assert_eq!((&report["running"], &report["entries"]), (&true.into(), &0.into()));
     let letters = naru(&["dead-letters", "list"], &place.config);
     assert!(letters.status.success() && letters.stdout.is_empty(), "{letters:?}");
-    check(&naru(&["dead-letters", "show", "1"], &place.config), 1, &["no letter 1"]);
+    check(&naru(&["dead-letters", "show", "1.0"], &place.config), 1, &["no letter 1.0"]);
 
     let second = naru(&["run"], &place.config);
     let errors = String::from_utf8_lossy(&second.stderr);

@@ -28,7 +28,7 @@ fn closed(delivering: &Delivering, sink: &BulkSink, dead: usize) {
         .letters()
         .iter()
         .map(|letter| {
-            let record = String::from_utf8(letter.record.to_vec()).unwrap();
+            let record = String::from_utf8(letter.record().to_vec()).unwrap();
             record.trim_end().split_once(" stdout F ").unwrap().1.to_owned()
         })
         .collect();

@@ -1,8 +1,11 @@
 //! Power cuts: a loop device with ext4 is copied while the writer is stopped, so that the copy has
 //! what reached the device and nothing else; its journal is replayed and the queue opened there.
 //!
-//! Every batch that was acknowledged before the cut, and not completed, must be in the copy. The
-//! same harness sees batches lost by the mutant that acknowledges without `fdatasync`.
+//! Every batch that was acknowledged before the cut, and not completed, must be in the copy, and where
+//! delivered segments are retained every acknowledged one. Every dead letter that was kept must be there, and
+//! none that was settled. The same harness sees batches lost by the mutant that acknowledges without
+//! `fdatasync`. The writer rolls segments, drains and deletes or retains them all the while; `NARU_LONG=1` makes
+//! 100 cuts of each kind.
 //!
 //! Not modelled: a device that loses what it confirmed.
 
@@ -18,23 +21,44 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use naru_aggregator::queue::{Queue, QueueConfig, StoredBatch, SyncMode, Tuning};
+use naru_aggregator::queue::{
+    Content, DeliveredEntry, Letter, Letters, LettersConfig, Queue, QueueConfig, Retain, Sequence,
+    StoredBatch, SyncMode, Tuning,
+};
 use naru_integration::eventually::eventually;
 use naru_integration::pace::Pace;
+use naru_integration::scale::scaled;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-const CUTS: u32 = 20;
+/// Without retention segments are deleted, with it they are moved.
+const CUTS: u32 = 12;
+const RETAINING_CUTS: u32 = 8;
+const LONG_CUTS: u32 = 100;
+/// What 100 cuts write fits, retained; it is sparse.
+const IMAGE_BYTES: u64 = 1 << 30;
 const MUTANT_CUTS: u32 = 5;
 /// Tells this binary, started again, to be the writer.
 const WRITER_HOME: &str = "NARU_POWER_CUT_WRITER";
 const WRITER_SYNC: &str = "NARU_POWER_CUT_SYNC";
+const WRITER_RETAINS: &str = "NARU_POWER_CUT_RETAINS";
 /// Entries that the writer leaves in the queue, so that there is something to lose.
 const BACKLOG: u64 = 40;
 
 #[test]
 fn no_acknowledged_batch_is_lost() {
-    let Some(lost) = lost_in_cuts("no_acknowledged_batch_is_lost", "data", CUTS) else { return };
+    let cuts = scaled(CUTS, LONG_CUTS);
+    let name = "no_acknowledged_batch_is_lost";
+    let Some(lost) = lost_in_cuts(name, "data", false, cuts) else { return };
+    let cuts = lost.len();
+    assert!(lost.iter().all(|missing| *missing == 0), "lost in {cuts} cuts: {lost:?}");
+}
+
+#[test]
+fn no_retained_batch_and_no_letter_is_lost() {
+    let cuts = scaled(RETAINING_CUTS, LONG_CUTS);
+    let name = "no_retained_batch_and_no_letter_is_lost";
+    let Some(lost) = lost_in_cuts(name, "data", true, cuts) else { return };
     let cuts = lost.len();
     assert!(lost.iter().all(|missing| *missing == 0), "lost in {cuts} cuts: {lost:?}");
 }
@@ -42,35 +66,48 @@ fn no_acknowledged_batch_is_lost() {
 #[test]
 fn without_fdatasync_batches_are_lost() {
     let name = "without_fdatasync_batches_are_lost";
-    let Some(lost) = lost_in_cuts(name, "never", MUTANT_CUTS) else { return };
+    let Some(lost) = lost_in_cuts(name, "never", false, MUTANT_CUTS) else { return };
     println!("the mutant lost {lost:?} batches");
     assert!(lost.iter().any(|missing| *missing > 0), "the harness does not bite: {lost:?}");
 }
 
-/// How many acknowledged batches were missing after each cut; `None` if it was skipped.
-fn lost_in_cuts(name: &str, sync: &str, cuts: u32) -> Option<Vec<usize>> {
+/// How many acknowledged batches and letters were missing after each cut; `None` if it was skipped.
+fn lost_in_cuts(name: &str, sync: &str, retains: bool, cuts: u32) -> Option<Vec<usize>> {
     let Some(disk) = Disk::new() else {
         println!("skipped: {name}: power_cut needs root and loop devices");
         return None;
     };
-    let writer = Writer::start(&disk, sync);
+    let writer = Writer::start(&disk, sync, retains);
     let mut lost = Vec::new();
+    let mut letters_at_stake = 0;
     for cut in 0..cuts {
         // From the middle of a segment to a segment or two later.
         writer.append_some(30 + u64::from(cut) * 17 % 70);
         writer.signal(Signal::STOP);
-        let expected = writer.expected();
-        let delivered = disk.after_power_cut();
+        let log = Seen::read(&writer.log());
+        let found = disk.after_power_cut(retains);
         writer.signal(Signal::CONT);
-        let missing = expected.difference(&delivered).count();
+        let expected =
+            if retains { log.acknowledged.clone() } else { &log.acknowledged - &log.completed };
+        let letters = &log.kept - &log.settling;
+        let missing = expected.difference(&found.batches).count()
+            + letters.difference(&found.letters).count();
         println!(
-            "cut {cut}: {} expected, {} found, {missing} missing",
+            "cut {cut}: {} batches expected, {} found ({} of them retained), {} letters expected, {} found: {missing} missing",
             expected.len(),
-            delivered.len()
+            found.batches.len(),
+            found.retained,
+            letters.len(),
+            found.letters.len(),
         );
         assert!(!expected.is_empty(), "nothing was at stake");
+        letters_at_stake += letters.len();
+        let back: Vec<_> = log.settled.intersection(&found.letters).collect();
+        assert!(back.is_empty(), "settled letters are there again: {back:?}");
         lost.push(missing);
     }
+    assert!(letters_at_stake > 0, "no letter was at stake");
+    println!("{name}: {cuts} cuts, {} lost", lost.iter().sum::<usize>());
     Some(lost)
 }
 
@@ -99,15 +136,17 @@ impl Disk {
     fn make() -> Result<Self, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         let image = home.path().join("image");
-        File::create(&image).and_then(|file| file.set_len(512 << 20)).map_err(|e| e.to_string())?;
+        File::create(&image)
+            .and_then(|file| file.set_len(IMAGE_BYTES))
+            .map_err(|e| e.to_string())?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
         // Nothing but an fsync commits the journal while the image is copied.
         let mount = Mount::new(&image, &home.path().join("mounted"), "loop,commit=600")?;
         Ok(Self { home, _mount: mount })
     }
 
-    /// The ids that a start finds on what the device has by now.
-    fn after_power_cut(&self) -> BTreeSet<u64> {
+    /// What a start finds on what the device has by now.
+    fn after_power_cut(&self, retains: bool) -> Found {
         let copy = self.home.path().join("copy");
         run(Command::new("cp")
             .arg("--sparse=always")
@@ -116,18 +155,71 @@ impl Disk {
         .unwrap();
         let mounted = self.home.path().join("copy-mounted");
         let mount = Mount::new(&copy, &mounted, "loop").unwrap();
-        let (queue, opened) = Queue::open(config(mounted.join("queue"), SyncMode::Data)).unwrap();
+        let (queue, opened) =
+            Queue::open(config(mounted.join("queue"), SyncMode::Data, retains)).unwrap();
         assert!(opened.quarantined.is_empty(), "{opened:?}");
         let mut reader = queue.reader().unwrap();
-        let mut found = BTreeSet::new();
+        let mut found = Found::default();
         while let Some(lease) = reader.next(Duration::ZERO) {
-            found.extend(lease.batches().iter().map(id));
+            found.batches.extend(lease.batches().iter().map(id));
             lease.complete();
         }
         assert_eq!(queue.quarantined(), []);
+        let waiting = found.batches.len();
+        for entry in queue.delivered(Sequence(0)).filter(|_| retains) {
+            match entry {
+                DeliveredEntry::Entry(_, batches) => found.batches.extend(batches.iter().map(id)),
+                // The writer's own keeper moves segments all the while, but none is deleted.
+                other => panic!("{other:?}"),
+            }
+        }
+        found.retained = found.batches.len() - waiting;
         drop((reader, queue));
+        let letters = Letters::open(LettersConfig::new(mounted.join("letters"), 1 << 30)).unwrap();
+        found.letters = letters.iter().map(|(_, letter)| letter.position().1).collect();
+        assert_eq!(letters.quarantined(), []);
+        drop(letters);
         drop(mount);
         found
+    }
+}
+
+/// What is on a disk after a cut.
+#[derive(Default)]
+struct Found {
+    batches: BTreeSet<u64>,
+    retained: usize,
+    letters: BTreeSet<u64>,
+}
+
+/// What the outside world saw before it.
+#[derive(Default)]
+struct Seen {
+    acknowledged: BTreeSet<u64>,
+    /// About to be completed, or more.
+    completed: BTreeSet<u64>,
+    kept: BTreeSet<u64>,
+    /// About to be settled, or more.
+    settling: BTreeSet<u64>,
+    settled: BTreeSet<u64>,
+}
+
+impl Seen {
+    fn read(log: &str) -> Self {
+        let mut seen = Self::default();
+        for line in log.lines() {
+            let (what, id) = line.split_at(1);
+            let set = match what {
+                "a" => &mut seen.acknowledged,
+                "c" => &mut seen.completed,
+                "l" => &mut seen.kept,
+                "s" => &mut seen.settling,
+                "S" => &mut seen.settled,
+                other => panic!("{other:?} in the log"),
+            };
+            set.insert(id.parse().unwrap());
+        }
+        seen
     }
 }
 
@@ -167,7 +259,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(disk: &Disk, sync: &str) -> Self {
+    fn start(disk: &Disk, sync: &str, retains: bool) -> Self {
         // The log is on another file system: it is what the outside world saw.
         let log = disk.home.path().join("log");
         File::create(&log).unwrap();
@@ -175,6 +267,7 @@ impl Writer {
             .args(["--exact", "writer", "--nocapture"])
             .env(WRITER_HOME, disk.home.path())
             .env(WRITER_SYNC, sync)
+            .env(WRITER_RETAINS, if retains { "yes" } else { "no" })
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -198,18 +291,6 @@ impl Writer {
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
-
-    /// Acknowledged, and not about to be completed.
-    fn expected(&self) -> BTreeSet<u64> {
-        let mut acknowledged = BTreeSet::new();
-        let mut completed = BTreeSet::new();
-        for line in self.log().lines() {
-            let (what, id) = line.split_at(1);
-            let set = if what == "a" { &mut acknowledged } else { &mut completed };
-            set.insert(id.parse().unwrap());
-        }
-        &acknowledged - &completed
-    }
 }
 
 impl Drop for Writer {
@@ -219,8 +300,10 @@ impl Drop for Writer {
     }
 }
 
-fn config(dir: PathBuf, sync: SyncMode) -> QueueConfig {
+fn config(dir: PathBuf, sync: SyncMode, retains: bool) -> QueueConfig {
+    let retain = Retain { max_bytes: 900 << 20, max_age: None };
     QueueConfig {
+        retain: if retains { retain } else { Retain::default() },
         // A new segment several times between two cuts.
         segment_max_bytes: 4 << 20,
         reserve_percent: 0,
@@ -261,13 +344,20 @@ fn writer() {
     let Some(home) = std::env::var_os(WRITER_HOME).map(PathBuf::from) else { return };
     let never = std::env::var(WRITER_SYNC).is_ok_and(|sync| sync == "never");
     let sync = if never { SyncMode::Never } else { SyncMode::Data };
-    let (queue, _) = Queue::open(config(home.join("mounted/queue"), sync)).unwrap();
+    let retains = std::env::var(WRITER_RETAINS).is_ok_and(|retains| retains == "yes");
+    let (queue, _) = Queue::open(config(home.join("mounted/queue"), sync, retains)).unwrap();
+    let letters = LettersConfig::new(home.join("mounted/letters"), 1 << 30);
+    let letters = Letters::open(letters).unwrap();
     let queue = Arc::new(queue);
     let log = OpenOptions::new().append(true).open(home.join("log")).unwrap();
     let log = Arc::new(Mutex::new(log));
     std::thread::spawn({
         let (queue, log) = (Arc::clone(&queue), Arc::clone(&log));
         move || complete(&queue, &log)
+    });
+    std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || keep_letters(&letters, &log)
     });
     let next = Arc::new(AtomicU64::new(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -303,5 +393,50 @@ fn complete(queue: &Queue, log: &Mutex<File>) {
             lease.batches().iter().map(|batch| format!("c{}\n", id(batch))).collect();
         log.lock().unwrap().write_all(lines.as_bytes()).unwrap();
         lease.complete();
+    }
+}
+
+/// Keeps letters and settles all but the newest, so that segments of them are deleted, too.
+fn keep_letters(letters: &Letters, log: &Mutex<File>) {
+    let mut pace = Pace::new(Duration::from_millis(40));
+    let say = |what: &str, ids: &[u64]| {
+        let lines: String = ids.iter().map(|id| format!("{what}{id}\n")).collect();
+        log.lock().unwrap().write_all(lines.as_bytes()).unwrap();
+    };
+    for first in (0..).step_by(5) {
+        pace.next();
+        let ids: Vec<u64> = (first..first + 5).collect();
+        let all: Vec<_> = ids.iter().map(|id| letter(*id)).collect();
+        letters.append_all(&all).unwrap();
+        say("l", &ids);
+        // Of each ten commits nine go; every hundredth time all go, and their segment with them.
+        let keeps = if first % 500 == 0 { 0 } else { 10 };
+        let old: Vec<_> = letters.iter().map(|(id, letter)| (id, letter.position().1)).collect();
+        let old = &old[..old.len().saturating_sub(keeps)];
+        let (numbers, offsets): (Vec<_>, Vec<u64>) = old.iter().copied().unzip();
+        say("s", &offsets);
+        letters.settle(&numbers).unwrap();
+        say("S", &offsets);
+        if keeps == 0 {
+            letters.append(&letter(first + 1_000_000)).unwrap();
+            say("l", &[first + 1_000_000]);
+        }
+    }
+}
+
+fn letter(id: u64) -> Letter {
+    Letter {
+        content: Content::Bytes {
+            bytes: Bytes::from(vec![id as u8; 1000]),
+            file_id: [7; 12],
+            offset: id,
+        },
+        node: "node-1".to_owned(),
+        index: "logstash-2026.11.22".to_owned(),
+        document_id: "AAAAAAAAAAAAAAAAAAAA".to_owned(),
+        reason: "mapper_parsing_exception".to_owned(),
+        attempts: 1,
+        first_ms: 1,
+        last_ms: 1,
     }
 }

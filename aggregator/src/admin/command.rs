@@ -1,4 +1,8 @@
-//! `naru-aggregator queue …` and `dead-letters …`: what is printed.
+//! `naru-aggregator queue …` and `dead-letters …`: what is asked, and what is printed.
+
+mod letters;
+mod replay;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -8,26 +12,35 @@ use clap::{Args, Subcommand};
 use naru_proto::time::format_rfc3339_ns;
 
 use super::client::{self, AskError};
-use super::report::{LetterList, LetterRow, QueueReport, WholeLetter};
+use super::report::{DiscardReport, QueueReport};
 use crate::config::Config;
+use crate::queue::LetterId;
 use crate::search::print::escaped;
+use crate::search::time::TimeText;
+
+pub use letters::{LettersCommand, letters};
+pub use replay::ReplayEntries;
 
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
 
 /// Which data directory.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
 pub struct Place {
     /// The aggregator's configuration.
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "data_dir",
+        conflicts_with = "data_dir"
+    )]
     config: Option<PathBuf>,
     /// Its data directory, of `standalone` too.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
-/// Looks at what waits for delivery.
+/// Looks at what waits for delivery, and at what was delivered.
 #[derive(Debug, Clone, Subcommand)]
 pub enum QueueCommand {
     /// How much waits, since when, and what is in its way.
@@ -39,37 +52,36 @@ pub enum QueueCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// Looks at the records that could not be delivered.
-#[derive(Debug, Clone, Subcommand)]
-pub enum LettersCommand {
-    /// A line for each of the newest, oldest of them first.
-    List {
+    /// Read every segment, of the dead letters too, and say what is intact and what is lost. Exit code 1: something is damaged.
+    Verify {
         /// Which data directory.
         #[command(flatten)]
         place: Place,
-        /// How many at most; no more than 10,000.
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
-        /// One JSON object a line.
+        /// One JSON object a segment.
         #[arg(long)]
         json: bool,
     },
-    /// All that is known of one.
-    Show {
+    /// Deliver again what was delivered and is still on the disk (queue.retain), with the same ids: after an index was lost.
+    Replay {
         /// Which data directory.
         #[command(flatten)]
         place: Place,
-        /// Its number, as `list` prints it.
-        #[arg(value_name = "NUMBER")]
-        number: u64,
-        /// One JSON object, with the record in base64.
-        #[arg(long, conflicts_with = "raw")]
-        json: bool,
-        /// The record alone, byte for byte as the pod wrote it: do not print it to a terminal.
-        #[arg(long)]
-        raw: bool,
+        /// Which records, and how.
+        #[command(flatten)]
+        replay: ReplayEntries,
+    },
+    /// Delete damaged segments from quarantine, once what can be read of them is delivered.
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
+    Discard {
+        /// Which data directory.
+        #[command(flatten)]
+        place: Place,
+        /// A segment, by its name in quarantine/.
+        #[arg(value_name = "SEGMENT", group = "which")]
+        segment: Option<u64>,
+        /// All of them.
+        #[arg(long, group = "which")]
+        all: bool,
     },
 }
 
@@ -81,42 +93,53 @@ enum CommandError {
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error("there is no letter {0}")]
-    NoLetter(u64),
+    NoLetter(LetterId),
     #[error("the answer holds no record")]
     NoRecord,
+    #[error("{0:?} is not a time, such as 2026-11-22T09:30:00Z, 2026-11-22 or now-1h")]
+    Time(String),
+    #[error("say which letters: numbers, a filter, or --all")]
+    NoLetters,
+    #[error("{0}")]
+    Damaged(String),
+    #[error("{0}")]
+    Ended(String),
 }
 
 /// Runs `naru-aggregator queue …`.
 #[must_use]
 pub fn queue(command: &QueueCommand) -> ExitCode {
-    let QueueCommand::Status { place, json } = command;
-    finish(data_dir(place).and_then(|data_dir| {
-        let report = client::queue(&data_dir)?;
-        Ok(if *json { json_line(&report) } else { status(&report, crate::clock::now_ms()) }
-            .into_bytes())
-    }))
+    match command {
+        QueueCommand::Status { place, json } => finish(data_dir(place).and_then(|data_dir| {
+            let report = client::queue(&data_dir)?;
+            Ok(if *json { json_line(&report) } else { status(&report, crate::clock::now_ms()) }
+                .into_bytes())
+        })),
+        QueueCommand::Verify { place, json } => {
+            end(data_dir(place).and_then(|data_dir| verify::run(&data_dir, *json)))
+        }
+        QueueCommand::Replay { place, replay } => {
+            end(data_dir(place).and_then(|data_dir| replay.run(&data_dir, place)))
+        }
+        QueueCommand::Discard { place, segment, .. } => {
+            finish(data_dir(place).and_then(|data_dir| {
+                let found = client::discard(&data_dir, *segment)?;
+                Ok(discarded(&found).into_bytes())
+            }))
+        }
+    }
 }
 
-/// Runs `naru-aggregator dead-letters …`.
-#[must_use]
-pub fn letters(command: &LettersCommand) -> ExitCode {
-    finish(match command {
-        LettersCommand::List { place, limit, json } => data_dir(place).and_then(|data_dir| {
-            let list = client::list(&data_dir, *limit)?;
-            Ok(if *json { list.letters.iter().map(json_line).collect() } else { lines(&list) }
-                .into_bytes())
-        }),
-        LettersCommand::Show { place, number, json, raw } => data_dir(place).and_then(|data_dir| {
-            let letter = client::show(&data_dir, *number)?;
-            let letter = letter.ok_or(CommandError::NoLetter(*number))?;
-            let record = letter.record().ok_or(CommandError::NoRecord)?;
-            Ok(match (json, raw) {
-                (true, _) => json_line(&letter).into_bytes(),
-                (false, true) => record,
-                (false, false) => whole(&letter, &record).into_bytes(),
-            })
-        }),
-    })
+impl Place {
+    /// As it was given.
+    fn words(&self) -> String {
+        match (&self.config, &self.data_dir) {
+            (Some(config), _) => format!("--config {}", config.display()),
+            (None, data_dir) => {
+                format!("--data-dir {}", data_dir.as_deref().unwrap_or("".as_ref()).display())
+            }
+        }
+    }
 }
 
 fn data_dir(place: &Place) -> Result<PathBuf, CommandError> {
@@ -127,21 +150,57 @@ fn data_dir(place: &Place) -> Result<PathBuf, CommandError> {
 }
 
 fn finish(result: Result<Vec<u8>, CommandError>) -> ExitCode {
+    end(result.map(|bytes| print(&bytes)))
+}
+
+fn end(result: Result<ExitCode, CommandError>) -> ExitCode {
     match result {
-        Ok(bytes) => match io::stdout().write_all(&bytes) {
-            Ok(()) => ExitCode::SUCCESS,
-            // Nobody reads any more.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("naru-aggregator: {error}");
-                ExitCode::from(FAILED)
-            }
-        },
+        Ok(code) => code,
         Err(error) => {
             eprintln!("naru-aggregator: {error}");
-            let bad = matches!(error, CommandError::Config(_));
+            let bad = matches!(
+                error,
+                CommandError::Config(_) | CommandError::Time(_) | CommandError::NoLetters
+            );
             ExitCode::from(if bad { BAD_CONFIGURATION } else { FAILED })
         }
+    }
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    match io::stdout().write_all(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("naru-aggregator: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// A time as people write it, in nanoseconds since 1970.
+fn time_ns(text: Option<&String>) -> Result<Option<i64>, CommandError> {
+    let now_ns = crate::clock::now_ms().saturating_mul(1_000_000);
+    text.map(|text| {
+        let time = TimeText::parse(text).ok_or_else(|| CommandError::Time(text.clone()))?;
+        Ok(time.resolve(now_ns))
+    })
+    .transpose()
+}
+
+/// What became of damaged segments.
+fn discarded(found: &[DiscardReport]) -> String {
+    let line = |one: &DiscardReport| {
+        let what = match one.waits {
+            true => "stays: entries of it wait for delivery",
+            false => "deleted",
+        };
+        format!("{}: {} bytes, {what}\n", escaped(&one.path), one.bytes)
+    };
+    match found.is_empty() {
+        true => "nothing of that is in quarantine\n".to_owned(),
+        false => found.iter().map(line).collect(),
     }
 }
 
@@ -181,6 +240,8 @@ fn status(report: &QueueReport, now_ms: i64) -> String {
             report.open_segments, report.sealed_segments, report.quarantined_segments
         ),
     );
+    let QueueReport { retained_segments, retained_bytes, .. } = report;
+    line("retained", format!("{retained_segments} delivered segments, {retained_bytes} bytes"));
     for found in &report.quarantined {
         let damage = found.damage.as_deref().unwrap_or("damaged");
         let lost = found.lost.map(|lost| format!(", {lost} entries lost")).unwrap_or_default();
@@ -213,54 +274,6 @@ fn age(ms: i64, now_ms: i64) -> String {
 
 fn time(ms: i64) -> String {
     String::from_utf8_lossy(&format_rfc3339_ns(ms.saturating_mul(1_000_000))).into_owned()
-}
-
-/// One line a letter.
-fn lines(list: &LetterList) -> String {
-    let mut out = String::new();
-    for row in &list.letters {
-        let LetterRow { number, node, file, offset, index, document_id, attempts, .. } = row;
-        let parts = [
-            number.to_string(),
-            time(row.last_ms),
-            escaped(node),
-            format!("{}:{offset}", escaped(file)),
-            escaped(index),
-            escaped(document_id),
-            format!("{attempts}x"),
-            escaped(&row.reason),
-            escaped(row.text.trim_end_matches(['\r', '\n'])),
-        ];
-        out.push_str(&parts.join("  "));
-        out.push('\n');
-    }
-    let left = list.total.saturating_sub(list.letters.len() as u64);
-    if left > 0 {
-        out.push_str(&format!("({left} older; --limit shows more)\n"));
-    }
-    out
-}
-
-fn whole(letter: &WholeLetter, record: &[u8]) -> String {
-    let row = &letter.letter;
-    let mut out = String::new();
-    for (key, value) in [
-        ("number", row.number.to_string()),
-        ("reason", escaped(&row.reason)),
-        ("attempts", row.attempts.to_string()),
-        ("first", time(row.first_ms)),
-        ("last", time(row.last_ms)),
-        ("node", escaped(&row.node)),
-        ("file", escaped(&row.file)),
-        ("offset", row.offset.to_string()),
-        ("index", escaped(&row.index)),
-        ("document id", escaped(&row.document_id)),
-        ("bytes", record.len().to_string()),
-        ("record", escaped(&String::from_utf8_lossy(record))),
-    ] {
-        out.push_str(&format!("{key:<13}{value}\n"));
-    }
-    out
 }
 
 #[cfg(test)]

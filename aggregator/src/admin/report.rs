@@ -6,7 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{Damage, Inspection, Letter, Letters, Quarantined, Queue, Segments};
+use super::filter::LetterFilter;
+use crate::queue::{
+    Content, Damage, Inspection, Letter, LetterId, Letters, Quarantined, Queue, Segments, Verified,
+};
 use crate::readiness::full_sentence;
 
 /// What a row shows of a record.
@@ -23,8 +26,12 @@ pub(super) struct QueueReport {
     pub(super) batches: u64,
     /// Entries being delivered.
     pub(super) leased: Option<usize>,
-    /// What all segments take on the disk.
+    /// What all segments take on the disk, but for those that are delivered and kept.
     pub(super) disk_bytes: u64,
+    /// What those take.
+    pub(super) retained_bytes: u64,
+    /// How many there are of those.
+    pub(super) retained_segments: u64,
     /// When the oldest segment that is not delivered began, milliseconds since 1970.
     pub(super) oldest_ms: Option<i64>,
     /// The last entry committed.
@@ -73,7 +80,7 @@ impl QueueReport {
         delivery_trouble: Option<String>,
     ) -> Self {
         let stats = queue.stats();
-        let Segments { open, sealed, quarantine } = queue.segments();
+        let Segments { open, sealed, quarantine, retained } = queue.segments();
         let millis = |running: std::time::Duration| running.as_millis() as u64;
         Self {
             running: true,
@@ -81,6 +88,8 @@ impl QueueReport {
             batches: stats.batches,
             leased: Some(stats.leased),
             disk_bytes: stats.disk_bytes,
+            retained_bytes: stats.retained.bytes,
+            retained_segments: retained,
             oldest_ms: stats.oldest_ms,
             head: stats.head.0,
             delivered: stats.delivered.0,
@@ -110,6 +119,8 @@ impl QueueReport {
             batches: found.batches,
             leased: None,
             disk_bytes: found.disk_bytes,
+            retained_bytes: found.retained_bytes,
+            retained_segments: found.segments.retained,
             oldest_ms: found.oldest_ms,
             head: found.head.0,
             delivered: found.delivered.0,
@@ -146,7 +157,7 @@ impl QuarantinedReport {
 /// Some letters, the newest, oldest of them first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LetterList {
-    /// How many there are in all.
+    /// How many there are in all that were asked for.
     pub(super) total: u64,
     /// Those that were asked for.
     pub(super) letters: Vec<LetterRow>,
@@ -155,8 +166,8 @@ pub(super) struct LetterList {
 /// A letter without its whole record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LetterRow {
-    /// Its place among all, from 1 for the oldest.
-    pub(super) number: u64,
+    /// Its number, `COMMIT.PLACE`: the same for as long as it is there.
+    pub(super) number: String,
     /// The last attempt, milliseconds since 1970.
     pub(super) last_ms: i64,
     /// The first one.
@@ -167,6 +178,10 @@ pub(super) struct LetterRow {
     pub(super) file: String,
     /// Where in the uncompressed file it begins.
     pub(super) offset: u64,
+    /// The namespace of its container; None for a host's file, and where it is not known.
+    pub(super) namespace: Option<String>,
+    /// Whether it holds all that is needed to try again.
+    pub(super) whole: bool,
     /// The index that would not take it.
     pub(super) index: String,
     /// The id that it has there.
@@ -191,22 +206,26 @@ pub(super) struct WholeLetter {
 }
 
 impl LetterRow {
-    fn of(number: u64, letter: &Letter) -> Self {
-        let head = &letter.record[..letter.record.len().min(4 * SHOWN_CHARS)];
+    fn of(id: LetterId, letter: &Letter) -> Self {
+        let record = letter.record();
+        let (file_id, offset) = letter.position();
+        let head = &record[..record.len().min(4 * SHOWN_CHARS)];
         let text = String::from_utf8_lossy(head).chars().take(SHOWN_CHARS).collect();
         Self {
-            number,
+            number: id.to_string(),
             last_ms: letter.last_ms,
             first_ms: letter.first_ms,
             node: letter.node.clone(),
-            file: letter.file_id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            offset: letter.offset,
+            file: file_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            offset,
+            namespace: letter.namespace().map(str::to_owned),
+            whole: matches!(letter.content, Content::Frame(_)),
             index: letter.index.clone(),
             document_id: letter.document_id.clone(),
             attempts: letter.attempts,
             reason: letter.reason.clone(),
             text,
-            record_bytes: letter.record.len(),
+            record_bytes: record.len(),
         }
     }
 }
@@ -218,31 +237,88 @@ impl WholeLetter {
     }
 }
 
-/// The newest of all letters; all are read, and `limit` rows kept.
-pub(super) fn newest(letters: impl Iterator<Item = Letter>, limit: usize) -> LetterList {
+/// The newest of the letters that are asked for; all are read, and `limit` rows kept.
+pub(super) fn newest(
+    letters: impl Iterator<Item = (LetterId, Letter)>,
+    filter: &LetterFilter,
+    limit: usize,
+) -> LetterList {
     let mut rows = VecDeque::new();
     let mut total = 0;
-    for letter in letters {
+    for (id, letter) in letters.filter(|(id, letter)| filter.takes(*id, letter)) {
         total += 1;
         if rows.len() == limit {
             rows.pop_front();
         }
         if limit > 0 {
-            rows.push_back(LetterRow::of(total, &letter));
+            rows.push_back(LetterRow::of(id, &letter));
         }
     }
     LetterList { total, letters: rows.into() }
 }
 
-/// The letter of a number, counted from 1.
-pub(super) fn numbered(
-    mut letters: impl Iterator<Item = Letter>,
-    number: u64,
-) -> Option<WholeLetter> {
-    let place = usize::try_from(number.checked_sub(1)?).ok()?;
-    let letter = letters.nth(place)?;
-    Some(WholeLetter {
-        letter: LetterRow::of(number, &letter),
-        record: STANDARD.encode(&letter.record),
-    })
+/// A letter as it is shown.
+pub(super) fn whole(id: LetterId, letter: &Letter) -> WholeLetter {
+    WholeLetter { letter: LetterRow::of(id, letter), record: STANDARD.encode(letter.record()) }
+}
+
+/// One segment of a chain, as it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SegmentReport {
+    /// Where it lies.
+    pub(super) path: String,
+    /// `open`, `sealed`, `done` or `quarantine`.
+    pub(super) state: String,
+    /// The first entry that it should hold.
+    pub(super) first: u64,
+    /// The last one, as far as anybody knows.
+    pub(super) last: Option<u64>,
+    /// Entries that are whole.
+    pub(super) entries: u64,
+    /// Batches, or letters, in them.
+    pub(super) batches: u64,
+    /// Bytes of their content.
+    pub(super) bytes: u64,
+    /// What it takes on the disk.
+    pub(super) disk_bytes: u64,
+    /// Entries that are lost, as ranges, first and last.
+    pub(super) lost: Vec<(u64, u64)>,
+    /// Bytes after the last whole entry of an open segment.
+    pub(super) torn_bytes: u64,
+    /// What is wrong, in words.
+    pub(super) damage: Vec<String>,
+}
+
+impl SegmentReport {
+    pub(super) fn of(found: &Verified) -> Self {
+        Self {
+            path: found.path.display().to_string(),
+            state: found.state.to_owned(),
+            first: found.first.0,
+            last: found.last.map(|last| last.0),
+            entries: found.entries,
+            batches: found.batches,
+            bytes: found.bytes,
+            disk_bytes: found.disk_bytes,
+            lost: found.lost.iter().map(|(first, last)| (first.0, last.0)).collect(),
+            torn_bytes: found.torn_bytes,
+            damage: found.damage.clone(),
+        }
+    }
+
+    /// Whether something is wrong with it.
+    pub(super) fn is_damaged(&self) -> bool {
+        !self.damage.is_empty() || !self.lost.is_empty()
+    }
+}
+
+/// A segment in quarantine, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DiscardReport {
+    /// Where it lay.
+    pub(super) path: String,
+    /// What it took of the disk.
+    pub(super) bytes: u64,
+    /// It stays: entries of it wait for delivery.
+    pub(super) waits: bool,
 }

@@ -1,4 +1,4 @@
-//! Answers over the socket: JSON over HTTP, read only.
+//! Answers over the socket: JSON over HTTP; what takes long, a line after the other.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -6,37 +6,72 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{self, Query};
+use axum::body::Body;
+use axum::extract;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde::Deserialize;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::report::{QueueReport, newest, numbered};
+use super::chains::chains;
+use super::filter::LetterFilter;
+use super::report::{DiscardReport, QueueReport, SegmentReport, newest, whole};
 use super::{LETTERS_MAX, SOCKET};
 use crate::deliver::Trouble;
-use crate::queue::{Letters, Queue};
+use crate::queue::{self, Discarded, LetterError, Letters, Queue, Sequence};
+use crate::replay::{EntriesAsked, ReplayError, Replayer, Report, Running};
 
 /// Where a socket is made before it gets its name; nobody else may look into it.
 const NURSERY: &str = ".admin";
 
+/// How often a replay says how it stands.
+const PROGRESS: Duration = Duration::from_millis(500);
+
 /// What is asked about.
 #[derive(Clone)]
 pub(crate) struct State {
+    data_dir: PathBuf,
     queue: Arc<Queue>,
     letters: Letters,
     trouble: Trouble,
+    replayer: Replayer,
 }
 
 impl State {
-    pub(crate) fn new(queue: Arc<Queue>, letters: Letters, trouble: Trouble) -> Self {
-        Self { queue, letters, trouble }
+    pub(crate) fn new(
+        data_dir: &Path,
+        queue: Arc<Queue>,
+        letters: Letters,
+        trouble: Trouble,
+        replayer: Replayer,
+    ) -> Self {
+        Self { data_dir: data_dir.to_path_buf(), queue, letters, trouble, replayer }
     }
+}
+
+/// Which letters are listed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Listing {
+    pub(super) filter: LetterFilter,
+    /// The newest, so many at most.
+    pub(super) limit: usize,
+}
+
+/// Which letters are tried again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LettersAsked {
+    pub(super) filter: LetterFilter,
+    /// Nothing is delivered, only counted.
+    pub(super) dry_run: bool,
 }
 
 /// The socket, served until it is dropped.
@@ -107,7 +142,12 @@ pub(super) fn short_path(directory: &Path) -> io::Result<(File, PathBuf)> {
 fn router(state: State) -> Router {
     Router::new()
         .route("/queue", get(queue))
-        .route("/dead-letters", get(list))
+        .route("/queue/verify", get(verify))
+        .route("/queue/replay", post(replay))
+        .route("/queue/discard", post(discard))
+        .route("/dead-letters/list", post(list))
+        .route("/dead-letters/purge", post(purge))
+        .route("/dead-letters/replay", post(replay_letters))
         .route("/dead-letters/{number}", get(show))
         .with_state(state)
 }
@@ -117,25 +157,127 @@ async fn queue(extract::State(state): extract::State<State>) -> Response {
     Json(QueueReport::of_running(&state.queue, &state.letters, reason)).into_response()
 }
 
-#[derive(Deserialize)]
-struct Limit {
-    limit: usize,
-}
-
 async fn list(
     extract::State(state): extract::State<State>,
-    Query(Limit { limit }): Query<Limit>,
+    Json(Listing { filter, limit }): Json<Listing>,
 ) -> Response {
     let letters = state.letters;
-    blocking(move || newest(letters.iter().map(|(_, letter)| letter), limit.min(LETTERS_MAX))).await
+    blocking(move || newest(letters.iter(), &filter, limit.min(LETTERS_MAX))).await
 }
 
 async fn show(
     extract::State(state): extract::State<State>,
-    extract::Path(number): extract::Path<u64>,
+    extract::Path(number): extract::Path<String>,
 ) -> Response {
     let letters = state.letters;
-    blocking(move || numbered(letters.iter().map(|(_, letter)| letter), number)).await
+    blocking(move || {
+        let id = number.parse().ok()?;
+        letters.get(id).map(|letter| whole(id, &letter))
+    })
+    .await
+}
+
+async fn purge(
+    extract::State(state): extract::State<State>,
+    Json(filter): Json<LetterFilter>,
+) -> Response {
+    let letters = state.letters;
+    blocking(move || purged(&letters, &filter).map_err(|error| sentence(&error))).await
+}
+
+async fn discard(
+    extract::State(state): extract::State<State>,
+    Json(only): Json<Option<u64>>,
+) -> Response {
+    let queue = state.queue;
+    blocking(move || {
+        let found = queue.discard(only.map(Sequence)).map_err(|error| error.to_string())?;
+        let report = |found: Discarded| DiscardReport {
+            path: found.path.display().to_string(),
+            bytes: found.bytes,
+            waits: found.waits,
+        };
+        Ok::<Vec<_>, String>(found.into_iter().map(report).collect())
+    })
+    .await
+}
+
+/// Each segment as soon as it is read.
+async fn verify(extract::State(state): extract::State<State>) -> Response {
+    let (lines, waiting) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let all = chains(&state.data_dir).and_then(|chains| {
+            for chain in chains {
+                for found in queue::verify(&chain)? {
+                    // Nobody listens any more.
+                    if lines.blocking_send(line(&SegmentReport::of(&found))).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = all {
+            lines.blocking_send(Err(error)).ok();
+        }
+    });
+    stream(waiting)
+}
+
+async fn replay(
+    extract::State(state): extract::State<State>,
+    Json(asked): Json<EntriesAsked>,
+) -> Response {
+    follow(state.replayer.entries(asked))
+}
+
+async fn replay_letters(
+    extract::State(state): extract::State<State>,
+    Json(LettersAsked { filter, dry_run }): Json<LettersAsked>,
+) -> Response {
+    follow(state.replayer.letters(move |id, letter| filter.takes(id, letter), dry_run))
+}
+
+/// Says how a replay stands until it has ended. It ends when nobody listens.
+fn follow(running: Result<Running, ReplayError>) -> Response {
+    let running = match running {
+        Ok(running) => running,
+        Err(error) => {
+            let report = Report { done: true, error: Some(error.to_string()), ..Report::default() };
+            return stream_of(line(&report));
+        }
+    };
+    let (lines, waiting) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut pace = tokio::time::interval(PROGRESS);
+        loop {
+            pace.tick().await;
+            let report = running.report();
+            if lines.send(line(&report)).await.is_err() || report.done {
+                break;
+            }
+        }
+    });
+    stream(waiting)
+}
+
+type Line = io::Result<Bytes>;
+
+fn line(value: &impl serde::Serialize) -> Line {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line.into())
+}
+
+fn stream(lines: mpsc::Receiver<Line>) -> Response {
+    Body::from_stream(ReceiverStream::new(lines)).into_response()
+}
+
+fn stream_of(line: Line) -> Response {
+    match line {
+        Ok(line) => Body::from(line).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// Answers with what is read from the disk.
@@ -146,4 +288,30 @@ async fn blocking<T: serde::Serialize + Send + 'static>(
         Ok(found) => Json(found).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Deletes the letters that are asked for; says how many.
+pub(super) fn purged(letters: &Letters, filter: &LetterFilter) -> Result<u64, LetterError> {
+    let last = letters.last();
+    let mut count = 0;
+    let mut ids = Vec::new();
+    let all = letters.iter().take_while(|(id, _)| id.sequence <= last);
+    for (id, _) in all.filter(|(id, letter)| filter.takes(*id, letter)) {
+        ids.push(id);
+        count += 1;
+        if ids.len() == LETTERS_MAX {
+            letters.settle(&std::mem::take(&mut ids))?;
+        }
+    }
+    letters.settle(&ids)?;
+    if count > 0 {
+        tracing::warn!(count, ?filter, "dead letters were purged, as it was asked");
+    }
+    Ok(count)
+}
+
+/// An error and its causes in one line.
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
+use super::filter::LetterFilter;
 use super::server::{Socket, State};
 use super::*;
 use crate::deliver::Trouble;
-use crate::queue::{Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
+use crate::queue::{Content, Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
+use crate::replay::Replayer;
 
 struct Running {
     socket: Option<Socket>,
@@ -31,7 +33,9 @@ fn run(data_dir: &Path) -> Running {
     let letters =
         Letters::open(LettersConfig::new(data_dir.join("dead-letters"), 1 << 30)).unwrap();
     let queue = Arc::new(queue);
-    let state = State::new(Arc::clone(&queue), letters.clone(), Trouble::default());
+    let replayer = Replayer::new(Arc::clone(&queue), letters.clone(), None);
+    let trouble = Trouble::default();
+    let state = State::new(data_dir, Arc::clone(&queue), letters.clone(), trouble, replayer);
     let socket = runtime.block_on(async { Socket::open(data_dir, state) });
     assert!(socket.is_some());
     Running { socket, letters, queue, runtime }
@@ -66,10 +70,8 @@ impl Running {
 
 fn letter(offset: u64, record: &[u8]) -> Letter {
     Letter {
-        record: Bytes::copy_from_slice(record),
+        content: Content::Bytes { bytes: Bytes::copy_from_slice(record), file_id: [7; 12], offset },
         node: "node-1".to_owned(),
-        file_id: [7; 12],
-        offset,
         index: "logstash-2026.11.22".to_owned(),
         document_id: "AAAAAAAAAAAAAAAAAAAA".to_owned(),
         reason: "mapper_parsing_exception: \u{1b}]0;owned\u{7}".to_owned(),
@@ -118,18 +120,74 @@ fn the_queue_is_reported() {
 fn letters_are_listed_and_shown() {
     let dir = tempfile::tempdir().unwrap();
     while_running_and_after(dir.path(), |_| {
-        let list = client::list(dir.path(), 3).unwrap();
+        let all = LetterFilter::default();
+        let list = client::list(dir.path(), &all, 3).unwrap();
         assert_eq!(list.total, 201);
-        let numbers: Vec<_> = list.letters.iter().map(|row| (row.number, row.offset)).collect();
-        assert_eq!(numbers, [(199, 198), (200, 199), (201, 200)]);
-        let all = client::list(dir.path(), 1000).unwrap();
-        assert_eq!(all.letters.len(), 201);
-        assert_eq!(all.letters[0].number, 1);
-        let found = client::show(dir.path(), 1).unwrap().unwrap();
+        let numbers: Vec<_> =
+            list.letters.iter().map(|row| (row.number.as_str(), row.offset)).collect();
+        assert_eq!(numbers, [("2.197", 198), ("2.198", 199), ("2.199", 200)]);
+        let rows = client::list(dir.path(), &all, 1000).unwrap().letters;
+        assert_eq!((rows.len(), rows[0].number.as_str()), (201, "1.0"));
+        let id = |number: &str| number.parse().unwrap();
+        let found = client::show(dir.path(), id("1.0")).unwrap().unwrap();
         assert_eq!(found.record().unwrap(), HOSTILE);
-        assert_eq!(found.letter, all.letters[0]);
-        assert_eq!(client::show(dir.path(), 0).unwrap(), None);
-        assert_eq!(client::show(dir.path(), 202).unwrap(), None);
+        assert_eq!(found.letter, rows[0]);
+        assert_eq!(client::show(dir.path(), id("1.1")).unwrap(), None);
+        assert_eq!(client::show(dir.path(), id("3.0")).unwrap(), None);
+        let none = LetterFilter { reason: Some("blocked".into()), ..all };
+        assert_eq!(client::list(dir.path(), &none, 3).unwrap().total, 0);
+    });
+}
+
+#[test]
+fn letters_are_purged_by_whoever_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let some = |numbers: &[&str]| LetterFilter {
+        numbers: numbers.iter().map(|number| (*number).to_owned()).collect(),
+        ..LetterFilter::default()
+    };
+    let left = || client::list(dir.path(), &LetterFilter::default(), 1).unwrap().total;
+    let running = run(dir.path());
+    let many: Vec<_> = (0..10).map(|offset| letter(offset, b"a line\n")).collect();
+    running.letters.append_all(&many).unwrap();
+    assert_eq!(client::purge(dir.path(), &some(&["1.3", "9.9"])).unwrap(), 1);
+    assert_eq!(left(), 9);
+    running.end(dir.path());
+    assert_eq!(left(), 9);
+    assert_eq!(client::purge(dir.path(), &some(&["1.3", "1.4"])).unwrap(), 1);
+    assert_eq!(left(), 8);
+    let running = run(dir.path());
+    assert_eq!(left(), 8);
+    assert_eq!(client::purge(dir.path(), &LetterFilter::default()).unwrap(), 8);
+    assert_eq!((left(), running.letters.stats().letters), (0, 0));
+}
+
+#[test]
+fn what_needs_elasticsearch_or_a_running_aggregator_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = client::post("/queue/replay", &crate::replay::EntriesAsked::default());
+    let running = run(dir.path());
+    let report = client::replay(dir.path(), &asked, |_| ()).unwrap().unwrap();
+    let error = report.error.unwrap();
+    assert!(error.contains("own store") && !report.complete, "{error}");
+    assert_eq!(client::discard(dir.path(), None).unwrap(), []);
+    running.end(dir.path());
+    for error in [
+        client::replay(dir.path(), &asked, |_| ()).unwrap_err(),
+        client::discard(dir.path(), None).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("no aggregator runs in"), "{error}");
+    }
+}
+
+#[test]
+fn segments_are_verified_running_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    while_running_and_after(dir.path(), |_| {
+        let mut found = Vec::new();
+        client::verify(dir.path(), |segment| found.push(segment)).unwrap();
+        let sums: Vec<_> = found.iter().map(|s| (s.entries, s.batches, s.is_damaged())).collect();
+        assert_eq!(sums, [(2, 201, false), (5, 5, false)], "{found:?}");
     });
 }
 
@@ -150,7 +208,7 @@ fn what_is_not_there_is_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let missing = client::queue(&dir.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("none: No such file"), "{missing}");
-    let empty = client::list(dir.path(), 1).unwrap_err().to_string();
+    let empty = client::list(dir.path(), &LetterFilter::default(), 1).unwrap_err().to_string();
     assert!(empty.contains("dead-letters: No such file"), "{empty}");
     // One that runs and does not listen.
     let running = run(dir.path());
@@ -169,7 +227,8 @@ fn looking_changes_nothing() {
     running.end(dir.path());
     let before = files(dir.path());
     client::queue(dir.path()).unwrap();
-    client::list(dir.path(), 10).unwrap();
+    client::list(dir.path(), &LetterFilter::default(), 10).unwrap();
+    client::verify(dir.path(), |_| ()).unwrap();
     assert_eq!(files(dir.path()), before);
 }
 

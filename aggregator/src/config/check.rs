@@ -2,19 +2,25 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
 use super::given::{Given, NamedFiles, Place, Section, Wrong};
-use super::raw::{RawConfig, RawExclude, RawForwarders, RawListen, RawTls, Text};
-use super::text::Environment;
+use super::raw::{
+    RawConfig, RawExclude, RawForwarders, RawListen, RawQueue, RawRetain, RawTls, Text,
+};
+use super::text::{self, Environment};
 use super::{Config, LogFormat};
 use crate::ingest::{Authentication, Excluded, Security, TlsFiles};
+use crate::queue::Retain;
 
 /// A segment of the queue; with less there is no room for one.
 const QUEUE_MIN_BYTES: u64 = 64 << 20;
 /// The largest record and its reason.
 const LETTERS_MIN_BYTES: u64 = 1 << 20;
+/// Less is hardly meant, and nothing looks more often.
+const AGE_MIN: Duration = Duration::from_secs(60);
 
 /// Checks everything; says which files are named, which are not looked at.
 pub(super) fn check(
@@ -34,10 +40,12 @@ pub(super) fn check(
     let excluded = exclude.unwrap_or_default().into_iter().map(check_exclude);
     let excluded = excluded.collect::<Result<_, _>>()?;
     let (listen, security) = check_listen(raw.listen, forwarders, environment, files)?;
-    let (section, queue) = Section::open(raw.queue, environment);
-    let queue = section.value("queue.max_bytes", queue.max_bytes, "20GiB");
+    let (section, RawQueue { max_bytes, retain }) = Section::open(raw.queue, environment);
+    let queue = section.value("queue.max_bytes", max_bytes, "20GiB");
     queue.within(queue.bytes()? >= QUEUE_MIN_BYTES, "at least 64MiB")?;
+    let retain = check_retain(retain, environment)?;
     let (section, letters) = Section::open(raw.dead_letters, environment);
+    let letters_age = check_age(&section, "dead_letters.age", letters.age)?;
     let letters = section.value("dead_letters.max_bytes", letters.max_bytes, "1GiB");
     letters.within(letters.bytes()? >= LETTERS_MIN_BYTES, "at least 1MiB")?;
     let http = top.overridable("http", raw.http, "NARU_HTTP", "127.0.0.1:7480");
@@ -50,11 +58,37 @@ pub(super) fn check(
         security,
         excluded,
         queue_max_bytes: queue.bytes()?,
+        retain,
         letters_max_bytes: letters.bytes()?,
+        letters_max_age: letters_age,
         elasticsearch: super::elasticsearch::check(raw.elasticsearch, environment, files)?,
         http: http.address()?,
         log: format.parsed(LogFormat::of, "text or json")?,
     })
+}
+
+fn check_retain(
+    raw: Option<Spanned<RawRetain>>,
+    environment: Environment<'_>,
+) -> Result<Retain, Wrong> {
+    const AGE: &str = "queue.retain.age";
+    let (section, raw) = Section::open(raw, environment);
+    let max_bytes = section.value("queue.retain.bytes", raw.bytes, "0").bytes()?;
+    if max_bytes == 0 {
+        section.unheeded(AGE, raw.age.clone(), "queue.retain.bytes")?;
+    }
+    Ok(Retain { max_bytes, max_age: check_age(&section, AGE, raw.age)? })
+}
+
+fn check_age(
+    section: &Section<'_>,
+    key: &'static str,
+    raw: Option<Text>,
+) -> Result<Option<Duration>, Wrong> {
+    let Some(given) = section.given(key, raw) else { return Ok(None) };
+    let age = given.parsed(text::duration, "a duration such as 72h")?;
+    given.within(age >= AGE_MIN, "at least 1m")?;
+    Ok(Some(age))
 }
 
 fn check_exclude(raw: Spanned<RawExclude>) -> Result<Excluded, Wrong> {

@@ -15,9 +15,11 @@ use std::fmt;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::elasticsearch::{Settings, Template, own_template};
 use crate::ingest::{Authentication, Excluded, Security};
+use crate::queue::Retain;
 
 pub use text::Environment;
 
@@ -39,8 +41,12 @@ pub struct Config {
     pub excluded: Vec<Excluded>,
     /// What the queue may take of the disk.
     pub queue_max_bytes: u64,
+    /// What is kept of what was delivered.
+    pub retain: Retain,
     /// What the dead letters may take of the disk.
     pub letters_max_bytes: u64,
+    /// Letters that were last tried so long ago are deleted.
+    pub letters_max_age: Option<Duration>,
     /// Where documents go.
     pub elasticsearch: Settings,
     /// Where probes and metrics are served.
@@ -200,7 +206,11 @@ impl Config {
             ("forwarders.exclude", format!("{namespace}/{pod}/{container}"))
         }));
         lines.push(("queue.max_bytes", self.queue_max_bytes.to_string()));
+        let age = |age: Duration| format!("{}s", age.as_secs());
+        lines.push(("queue.retain.bytes", self.retain.max_bytes.to_string()));
+        lines.extend(self.retain.max_age.map(|max| ("queue.retain.age", age(max))));
         lines.push(("dead_letters.max_bytes", self.letters_max_bytes.to_string()));
+        lines.extend(self.letters_max_age.map(|max| ("dead_letters.age", age(max))));
         lines.extend(elasticsearch::effective(&self.elasticsearch));
         lines.push(("http", self.http.to_string()));
         lines.push(("log.format", self.log.as_str().to_owned()));

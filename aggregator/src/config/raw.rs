@@ -141,6 +141,19 @@ section! {
     RawQueue {
         /// What the queue may take of the disk; from there on forwarders keep their lines. At least 64MiB.
         max_bytes: Text = Default("20GiB");
+        /// What is kept of what was delivered, so that `queue replay` can deliver it again after an index was lost.
+        retain: Spanned<RawRetain> = Section(RawRetain::KEYS);
+    }
+}
+
+section! {
+    /// What is kept of what was delivered.
+    RawRetain {
+        /// What it may take of the disk, within `queue.max_bytes`: it gives way to what waits for delivery, the oldest first.
+        /// `0`: nothing is kept, and what was kept is deleted at the next start.
+        bytes: Text = Default("0");
+        /// How long it is kept at most, from when it was queued; left out: as long as its bytes allow.
+        age: Text = Unset;
     }
 }
 
@@ -149,6 +162,8 @@ section! {
     RawDeadLetters {
         /// What they may take of the disk; when it is full, delivery stops until somebody looks at them. At least 1MiB.
         max_bytes: Text = Default("1GiB");
+        /// Letters that were last tried so long ago are deleted, at least 1m, with a WARN; left out: none is.
+        age: Text = Unset;
     }
 }
 

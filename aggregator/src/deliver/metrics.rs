@@ -152,6 +152,12 @@ impl Metrics {
         }
     }
 
+    /// Documents so far that were indexed, were there already, became dead letters.
+    pub(crate) fn outcomes(&self) -> (u64, u64, u64) {
+        let count = |outcome| self.documents.get_or_create(&Outcome { outcome }).get();
+        (count("indexed"), count("duplicate"), count("dead_letter"))
+    }
+
     pub(super) fn count(&self, indexed: u64, duplicates: u64, dead: u64) {
         for (outcome, count) in
             [("indexed", indexed), ("duplicate", duplicates), ("dead_letter", dead)]

@@ -6,6 +6,7 @@
 //! This file is the loop to the embedded store; the one to Elasticsearch is in `to_elasticsearch` and `send`.
 
 mod budget;
+mod bury;
 mod entry;
 mod metrics;
 mod outcome;
@@ -13,6 +14,7 @@ mod pace;
 mod part;
 mod prepare;
 mod send;
+mod supply;
 mod to_elasticsearch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,10 +29,13 @@ use zstd_safe::DCtx;
 use crate::document::{Builder, Document, Documents};
 use crate::elasticsearch::client::Client;
 use crate::elasticsearch::{Indices, Settings};
-use crate::queue::{Lease, Letter, Letters, Reader, StoredBatch};
+use crate::queue::{Content, Lease, Letter, Letters, StoredBatch};
 use crate::store::{AddOutcome, Store};
 
 pub use metrics::Metrics;
+pub use supply::Supply;
+
+use bury::bury_batch;
 
 /// How long the oldest document added waits to be made durable and visible; a commit costs tens of milliseconds.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
@@ -84,7 +89,7 @@ impl Trouble {
 
 /// See the module.
 pub struct Delivery {
-    reader: Reader,
+    supply: Box<dyn Supply>,
     builder: Builder,
     destination: Destination,
     letters: Letters,
@@ -117,10 +122,22 @@ enum DeliverError {
 }
 
 impl Delivery {
-    /// Of what the reader leases.
+    /// Of what the supply leases.
     #[must_use]
     pub fn new(
-        reader: Reader,
+        supply: impl Supply + 'static,
+        key: ClusterKey,
+        destination: Destination,
+        letters: Letters,
+        metrics: Metrics,
+        trouble: Trouble,
+    ) -> Self {
+        Self::of(Box::new(supply), key, destination, letters, metrics, trouble)
+    }
+
+    /// The same of a boxed one.
+    pub(crate) fn of(
+        supply: Box<dyn Supply>,
         key: ClusterKey,
         destination: Destination,
         letters: Letters,
@@ -128,7 +145,7 @@ impl Delivery {
         trouble: Trouble,
     ) -> Self {
         Self {
-            reader,
+            supply,
             builder: Builder::new(key),
             destination,
             letters,
@@ -143,12 +160,13 @@ impl Delivery {
         }
     }
 
-    /// Runs until `stop` is set and the queue is empty or `grace` has passed after that.
+    /// Runs until `stop` is set and the queue is empty or `grace` has passed after that, or until the supply is over and all of
+    /// it has its outcome.
     pub fn run(self, stop: &AtomicBool, grace: Duration) {
         match self.destination {
             Destination::Elasticsearch(settings, client, indices) => {
                 let parts = to_elasticsearch::Parts {
-                    reader: self.reader,
+                    supply: self.supply,
                     builder: self.builder,
                     settings: *settings,
                     client,
@@ -175,7 +193,7 @@ impl Delivery {
             let wait = self
                 .open_since
                 .map_or(COMMIT_INTERVAL, |since| COMMIT_INTERVAL.saturating_sub(since.elapsed()));
-            let lease = self.reader.next(wait);
+            let lease = self.supply.next(wait);
             let idle = lease.is_none();
             let result = lease.map_or(Ok(()), |lease| self.take(lease));
             let due = self.open.len() >= OPEN_ENTRIES
@@ -185,7 +203,13 @@ impl Delivery {
                 result => result,
             };
             match result {
-                Ok(()) if idle && self.open.is_empty() && deadline.is_some() => break,
+                Ok(())
+                    if idle
+                        && self.open.is_empty()
+                        && (deadline.is_some() || self.supply.is_over()) =>
+                {
+                    break;
+                }
                 Ok(()) => {}
                 Err(error) => self.failed(&error),
             }
@@ -248,8 +272,14 @@ impl Delivery {
                 AddOutcome::Indexed => self.counts.indexed += 1,
                 AddOutcome::Duplicate => self.counts.duplicates += 1,
                 AddOutcome::Refused(refusal) => {
-                    let raw = frame.records().nth(first + place).map_or(&b""[..], |r| r.raw);
-                    self.letters.append(&letter(&document, raw, stored, refusal.to_string()))?;
+                    let reason = refusal.to_string();
+                    self.letters.append(&letter(
+                        &document,
+                        frame,
+                        first + place,
+                        stored,
+                        reason,
+                    ))?;
                     self.counts.dead += 1;
                 }
             }
@@ -290,41 +320,30 @@ impl Delivery {
     }
 }
 
-/// A batch that was checked before it was acknowledged and cannot be read now: a fault of ours, kept whole.
-fn bury_batch(
-    letters: &Letters,
-    stored: &StoredBatch,
-    error: &batch::BatchError,
-) -> Result<(), crate::queue::LetterError> {
-    tracing::error!(%error, node = stored.node, records = stored.records,
-        "a queued batch cannot be decoded; it is kept among the dead letters");
-    letters.append(&Letter {
-        record: stored.body.clone(),
-        node: stored.node.clone(),
-        file_id: [0; 12],
-        offset: 0,
-        index: String::new(),
-        document_id: String::new(),
-        reason: format!("a batch of {} records: {error}", stored.records),
-        attempts: 1,
-        first_ms: stored.received_ms,
-        last_ms: crate::clock::now_ms(),
-    })?;
-    Ok(())
-}
-
 /// An error and its causes in one line.
 fn sentence(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn letter(document: &Document<'_>, raw: &[u8], stored: &StoredBatch, reason: String) -> Letter {
+fn letter(
+    document: &Document<'_>,
+    frame: &Frame,
+    place: usize,
+    stored: &StoredBatch,
+    reason: String,
+) -> Letter {
+    let content = match frame.part(place..place + 1) {
+        Some(frame) => Content::Frame(Box::new(frame)),
+        None => Content::Bytes {
+            bytes: bytes::Bytes::new(),
+            file_id: document.file.0,
+            offset: document.offset,
+        },
+    };
     Letter {
-        record: bytes::Bytes::copy_from_slice(raw),
+        content,
         node: stored.node.clone(),
-        file_id: document.file.0,
-        offset: document.offset,
         index: document.index().to_string(),
         document_id: document.id.to_string(),
         reason,

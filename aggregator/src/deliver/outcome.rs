@@ -1,36 +1,10 @@
 //! The answers to a bulk turned into outcomes: what is settled, what is dead, what goes again.
 
+use super::bury::Refused;
 use super::entry::Token;
-use crate::clock;
 use crate::elasticsearch::answer::ItemAnswer;
-use crate::elasticsearch::bulk::{Bulk, Item, Sifted};
+use crate::elasticsearch::bulk::{Bulk, Sifted};
 use crate::elasticsearch::decide::{self, Verdict};
-use crate::queue::Letter;
-
-/// A document that will never be taken: to be settled once its letter is durable.
-pub(super) struct Refused {
-    pub(super) letter: Letter,
-    pub(super) token: Token,
-}
-
-impl Refused {
-    pub(super) fn new(item: Item<Token>, index: &str, reason: String) -> Self {
-        let now_ms = clock::now_ms();
-        let letter = Letter {
-            record: item.record,
-            node: item.token.node().to_owned(),
-            file_id: item.file.0,
-            offset: item.offset,
-            index: index.to_owned(),
-            document_id: item.id.as_str().to_owned(),
-            reason,
-            attempts: item.refusals + 1,
-            first_ms: now_ms,
-            last_ms: now_ms,
-        };
-        Self { letter, token: item.token }
-    }
-}
 
 /// A bulk after its answer. Tokens of what is indexed are settled.
 pub(super) struct Sorted {
@@ -72,10 +46,10 @@ pub(super) fn sort_out(bulk: Bulk<Token>, items: &[ItemAnswer], index: &str) -> 
         indexed: 0,
         duplicates: 0,
         dead: Vec::new(),
-        again: Bulk::new(bulk.index()),
+        again: bulk.emptied(),
         overloaded: false,
         failed: false,
-        waiting: Bulk::new(bulk.index()),
+        waiting: bulk.emptied(),
         why_waiting: None,
     };
     let (again, waiting) = bulk.sift(|place, mut item| {

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::budget::Share;
+use super::bury::{Burial, Refused};
 use super::entry::Token;
-use super::outcome::{Refused, Waiting, sort_out};
+use super::outcome::{Waiting, sort_out};
 use super::pace::{Admission, Pace, pause};
 use super::part::{Next, Part, halves};
 use super::prepare::{create, denied, prepare, said};
@@ -27,7 +28,7 @@ use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::{Answer, Body, Client, Method, RequestError};
 use crate::elasticsearch::decide::{self, RequestVerdict};
 use crate::elasticsearch::{Index, Indices, Settings};
-use crate::queue::{Letter, Letters};
+use crate::queue::Letters;
 
 /// Documents that a server gets first after it failed.
 const PROBE_DOCUMENTS: usize = 100;
@@ -397,15 +398,14 @@ impl Sender {
 
     /// Makes dead letters durable and settles them. While they cannot be kept, this bulk waits.
     async fn bury(&self, dead: Vec<Refused>) {
-        let letters: Vec<Letter> = dead.iter().map(|refused| refused.letter.clone()).collect();
-        let count = letters.len() as u64;
-        let letters = std::sync::Arc::new(letters);
+        let burial = std::sync::Arc::new(Burial::of(&dead));
+        let count = burial.count();
         let mut tries = 0;
         loop {
-            let (kept, chain) = (std::sync::Arc::clone(&letters), self.letters.clone());
-            let kept = tokio::task::spawn_blocking(move || chain.append_all(&kept)).await;
+            let (kept, chain) = (std::sync::Arc::clone(&burial), self.letters.clone());
+            let kept = tokio::task::spawn_blocking(move || kept.keep(&chain)).await;
             match kept {
-                Ok(Ok(_)) => break,
+                Ok(Ok(())) => break,
                 Ok(Err(error)) => {
                     *lock(&self.unkept) = Some(format!("dead letters cannot be kept: {error}"));
                     self.say(None);
@@ -420,13 +420,8 @@ impl Sender {
             self.begin().await;
         }
         *lock(&self.unkept) = None;
-        if let Some(first) = letters.first() {
-            tracing::warn!(
-                index = first.index,
-                count,
-                reason = first.reason,
-                "documents became dead letters"
-            );
+        if let Some((index, reason)) = burial.example() {
+            tracing::warn!(index, count, reason, "documents became dead letters");
         }
         self.metrics.count(0, 0, count);
         dead.into_iter().for_each(|refused| refused.token.settle());

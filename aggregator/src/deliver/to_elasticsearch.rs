@@ -15,15 +15,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
-use super::entry::{Building, Origin, Token};
+use super::bury::bury_batch;
+use super::entry::{Building, Origin, Place, Token};
 use super::send::{Load, Sender};
-use super::{Metrics, Trouble, bury_batch};
+use super::{Metrics, Supply, Trouble};
 use crate::document::{Builder, Documents};
 use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::Client;
-use crate::elasticsearch::namespaces::Place;
+use crate::elasticsearch::namespaces;
 use crate::elasticsearch::{Index, Indices, Settings};
-use crate::queue::{Lease, Letters, Reader};
+use crate::queue::{Lease, Letters};
 use zstd_safe::DCtx;
 
 /// How long a document waits for others to be sent with.
@@ -39,7 +40,7 @@ const READY: usize = 1;
 
 /// What the loop works with.
 pub(super) struct Parts {
-    pub(super) reader: Reader,
+    pub(super) supply: Box<dyn Supply>,
     pub(super) builder: Builder,
     pub(super) settings: Settings,
     pub(super) client: Client,
@@ -51,7 +52,8 @@ pub(super) struct Parts {
 
 /// See the module. Runs until `stop` is set and everything is delivered, or `grace` has passed after that.
 pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
-    let Parts { reader, builder, settings, client, indices, letters, metrics, trouble } = parts;
+    let Parts { supply, builder, settings, client, indices, letters, metrics, trouble } = parts;
+    let overwrites = settings.overwrite;
     // Those in flight, one ready, one being filled.
     let budget = Budget::new(settings.bulk_bytes * (settings.concurrency + 2));
     let sender = Arc::new(Sender::new(
@@ -75,13 +77,14 @@ pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
         }
     };
     let mut making = Making {
-        reader,
+        supply,
         builder,
         indices,
         sender,
         letters,
         metrics,
         trouble,
+        overwrites,
         budget,
         ready: Some(ready),
         context: DCtx::create(),
@@ -147,13 +150,15 @@ enum Message {
 
 /// The thread that makes documents.
 struct Making {
-    reader: Reader,
+    supply: Box<dyn Supply>,
     builder: Builder,
     indices: Indices,
     sender: Arc<Sender>,
     letters: Letters,
     metrics: Metrics,
     trouble: Trouble,
+    /// Documents replace those that are there.
+    overwrites: bool,
     budget: Budget,
     ready: Option<mpsc::Sender<Message>>,
     context: DCtx<'static>,
@@ -176,7 +181,7 @@ impl Making {
                 return;
             }
             let wait = self.oldest.map_or(IDLE, |oldest| LINGER.saturating_sub(oldest.elapsed()));
-            let lease = self.reader.next(wait);
+            let lease = self.supply.next(wait);
             let idle = lease.is_none();
             if let Some(lease) = lease
                 && self.take(lease, stop).is_err()
@@ -188,7 +193,7 @@ impl Making {
                 return;
             }
             let drained = idle && self.lanes.is_empty() && self.budget.is_unused();
-            if drained && self.deadline.is_some() {
+            if drained && (self.deadline.is_some() || self.supply.is_over()) {
                 return;
             }
         }
@@ -204,15 +209,13 @@ impl Making {
     /// Makes an entry's documents.
     fn take(&mut self, lease: Lease, stop: &AtomicBool) -> Result<(), Stop> {
         self.oldest.get_or_insert_with(Instant::now);
-        // Their bodies are shared, not copied.
-        let batches = lease.batches().to_vec();
         let building = Building::new(lease);
-        for stored in &batches {
-            let origin = building.origin(&stored.node);
+        for origin in building.origins() {
+            let Some(stored) = origin.stored() else { continue };
             match batch::frames(&mut self.context, &stored.body, stored.raw_bytes as usize) {
                 Ok(frames) => {
-                    for frame in &frames {
-                        self.take_frame(frame, &origin, stop)?;
+                    for (number, frame) in (0..).zip(&frames) {
+                        self.take_frame(frame, number, &origin, stop)?;
                     }
                 }
                 Err(error) => self.bury(stored, &error, stop)?,
@@ -243,12 +246,13 @@ impl Making {
     fn take_frame(
         &mut self,
         frame: &Frame,
+        number: u32,
         origin: &Arc<Origin>,
         stop: &AtomicBool,
     ) -> Result<(), Stop> {
-        let mut records = frame.records();
-        let place = self.indices.place(&frame.source.writer);
-        if place == Place::Overflow {
+        let mut records = (0..).zip(frame.records());
+        let namespace = self.indices.place(&frame.source.writer);
+        if namespace == namespaces::Place::Overflow {
             self.metrics.overflow.inc_by(frame.record_count() as u64);
         }
         let mut next = Some(0);
@@ -256,15 +260,20 @@ impl Making {
             let mut documents = std::mem::take(&mut self.documents);
             documents.clear();
             let progress = self.builder.append(frame, first, OUTPUT_BYTES, &mut documents);
+            // One document a record, in order: one without its record would be lost.
+            assert!(first + documents.len() <= frame.record_count(), "more documents than records");
             for document in documents.iter() {
-                let record = records.next().map(|record| frame.bytes.slice_ref(record.raw));
-                let index = self.indices.index(place, document.id_time);
+                let Some((place, record)) = records.next() else { break };
+                let place = Place { frame: number, record: place };
+                let record = frame.bytes.slice_ref(record.raw);
+                let index = self.indices.index(namespace, document.id_time);
                 let after = self.lanes.get(&index).map_or(0, |bulk| bulk.bytes_with(&document));
                 if after > self.sender.ceiling() {
                     self.send_lane(index, stop)?;
                 }
-                let bulk = self.lanes.entry(index).or_insert_with(|| Bulk::new(index));
-                bulk.push(&document, record.unwrap_or_default(), origin.token());
+                let overwrites = self.overwrites;
+                let bulk = self.lanes.entry(index).or_insert_with(|| Bulk::new(index, overwrites));
+                bulk.push(&document, record, origin.token(place));
             }
             self.documents = documents;
             while self.lanes.len() > LANES_MAX || self.lane_bytes() > self.sender.ceiling() {

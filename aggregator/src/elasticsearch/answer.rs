@@ -39,8 +39,9 @@ struct Reply {
 }
 
 #[derive(Deserialize)]
-struct Item {
-    create: Fields,
+enum Item {
+    #[serde(rename = "create", alias = "index")]
+    Item(Fields),
 }
 
 #[derive(Deserialize)]
@@ -94,9 +95,9 @@ impl ErrorFields {
 #[must_use]
 pub fn items(body: &[u8], sent: usize) -> Option<Vec<ItemAnswer>> {
     let reply: Reply = serde_json::from_slice(body).ok()?;
-    let items = reply.items.into_iter().map(|item| ItemAnswer {
-        status: item.create.status,
-        error: item.create.error.map(ErrorFields::into_error),
+    let items = reply.items.into_iter().map(|Item::Item(fields)| ItemAnswer {
+        status: fields.status,
+        error: fields.error.map(ErrorFields::into_error),
     });
     let items: Vec<ItemAnswer> = items.collect();
     (items.len() == sent).then_some(items)

@@ -48,15 +48,22 @@ pub enum Sifted<T> {
 #[derive(Debug)]
 pub struct Bulk<T> {
     index: Index,
+    overwrites: bool,
     body: Vec<u8>,
     items: Vec<Item<T>>,
 }
 
 impl<T> Bulk<T> {
-    /// Without documents.
+    /// Without documents; when it `overwrites`, they replace those of their ids that are there.
     #[must_use]
-    pub fn new(index: Index) -> Self {
-        Self { index, body: Vec::new(), items: Vec::new() }
+    pub fn new(index: Index, overwrites: bool) -> Self {
+        Self { index, overwrites, body: Vec::new(), items: Vec::new() }
+    }
+
+    /// One of the same kind without documents.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::new(self.index, self.overwrites)
     }
 
     /// The index of all its documents.
@@ -92,7 +99,7 @@ impl<T> Bulk<T> {
     /// Adds a document of this index.
     pub fn push(&mut self, document: &Document<'_>, record: Bytes, token: T) {
         let start = self.body.len();
-        push_action(&mut self.body, document.id, document.source);
+        push_action(&mut self.body, self.overwrites, document.id, document.source);
         self.items.push(Item {
             id: document.id,
             file: document.file,
@@ -125,7 +132,7 @@ impl<T> Bulk<T> {
     /// Splits off what follows the first `count` documents.
     #[must_use]
     pub fn split_off(&mut self, count: usize) -> Self {
-        let mut rest = Self::new(self.index);
+        let mut rest = self.emptied();
         rest.items = self.items.split_off(count.min(self.items.len()));
         if let Some(first) = rest.items.first().map(|item| item.start) {
             rest.body = self.body.split_off(first);
@@ -139,7 +146,7 @@ impl<T> Bulk<T> {
 
     /// Its documents, taken apart into two bulks, in order.
     pub fn sift(self, mut sift: impl FnMut(usize, Item<T>) -> Sifted<T>) -> (Self, Self) {
-        let (mut first, mut second) = (Self::new(self.index), Self::new(self.index));
+        let (mut first, mut second) = (self.emptied(), self.emptied());
         for (place, item) in self.items.into_iter().enumerate() {
             let action = self.body.get(item.start..item.end).unwrap_or_default();
             match sift(place, item) {
@@ -161,13 +168,13 @@ impl<T> Bulk<T> {
     /// Takes the parsed bodies out of the documents that `which` says, and marks them. The text stays in `log`.
     #[must_use]
     pub fn repaired(self, which: impl Fn(&Item<T>) -> bool) -> Self {
-        let mut fixed = Self::new(self.index);
+        let mut fixed = self.emptied();
         for mut item in self.items {
             let action = self.body.get(item.start..item.end).unwrap_or_default();
             item.start = fixed.body.len();
             match which(&item).then(|| without_json(action)).flatten() {
                 Some(source) => {
-                    push_action(&mut fixed.body, item.id, &source);
+                    push_action(&mut fixed.body, self.overwrites, item.id, &source);
                     item.repaired = true;
                 }
                 None => fixed.body.extend_from_slice(action),
@@ -191,8 +198,10 @@ impl<T> Bulk<T> {
     }
 }
 
-fn push_action(body: &mut Vec<u8>, id: DocumentId, source: &[u8]) {
-    body.extend_from_slice(b"{\"create\":{\"_id\":\"");
+fn push_action(body: &mut Vec<u8>, overwrites: bool, id: DocumentId, source: &[u8]) {
+    let action: &[u8] =
+        if overwrites { b"{\"index\":{\"_id\":\"" } else { b"{\"create\":{\"_id\":\"" };
+    body.extend_from_slice(action);
     body.extend_from_slice(id.as_str().as_bytes());
     body.extend_from_slice(b"\"}}\n");
     body.extend_from_slice(source);
@@ -222,7 +231,7 @@ mod tests {
 
     fn bulk(sources: &[&str]) -> Bulk<usize> {
         let ids = FileDocumentIds::new(ClusterKey::of("c"), "n", FileId([1; 12]));
-        let mut bulk = Bulk::new(INDEX);
+        let mut bulk = Bulk::new(INDEX, false);
         for (place, source) in sources.iter().enumerate() {
             let id = ids.id(IdTime::new(None), place as u64, source.as_bytes());
             let document = Document {

@@ -131,6 +131,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Whether bulks are compressed.
     pub gzip: Gzip,
+    /// Whether a document replaces the one of its id that is there: only a replay that was asked to does.
+    pub overwrite: bool,
     /// How long one request may take.
     pub request_timeout: Duration,
     /// Which template is put.
@@ -154,6 +156,7 @@ impl Settings {
             bulk_bytes: 8 << 20,
             concurrency: 4,
             gzip: Gzip::Auto,
+            overwrite: false,
             request_timeout: Duration::from_secs(60),
             template: Template::On,
         }

@@ -13,6 +13,7 @@ use super::entry::Sequence;
 use super::inspect::Segments;
 use super::layout::{Layout, State};
 use super::manifest::{Identity, Summary};
+use super::retention::{Kept, Retained};
 use super::segment::{Segment, disk_bytes};
 
 /// A segment that was found damaged.
@@ -80,11 +81,18 @@ pub(super) struct Chain {
     pub(super) layout: Layout,
     segments: Mutex<BTreeMap<Sequence, Known>>,
     quarantined: Mutex<Vec<Quarantined>>,
+    /// Delivered segments that are kept.
+    pub(super) retained: Retained,
 }
 
 impl Chain {
     pub(super) fn new(layout: Layout, segments: BTreeMap<Sequence, Known>) -> Self {
-        Self { layout, segments: Mutex::new(segments), quarantined: Mutex::default() }
+        Self {
+            layout,
+            segments: Mutex::new(segments),
+            quarantined: Mutex::default(),
+            retained: Retained::default(),
+        }
     }
 
     /// The segment that holds `sequence`, or the next one after it.
@@ -183,32 +191,61 @@ impl Chain {
         locked(&self.quarantined).len()
     }
 
-    /// Deletes the closed segments whose last entry is at or before `done`. Retention will stop
-    /// between the two steps: what lies in `done/` is delivered and whole.
-    pub(super) fn remove_through(&self, done: Sequence) -> io::Result<()> {
-        while let Some((first, state)) = self.oldest_done(done) {
-            self.layout.rename(first, state, State::Done)?;
+    /// Takes the closed segments out of the chain whose last entry is at or before `done`, and deletes them unless they are
+    /// kept: what lies in `done/` is delivered and whole.
+    pub(super) fn remove_through(&self, done: Sequence, keeps: bool) -> io::Result<()> {
+        while let Some((first, known)) = self.oldest_done(done) {
+            self.layout.rename(first, known.state, State::Done)?;
             locked(&self.segments).remove(&first);
-            self.layout.sync_move(state, State::Done)?;
-            self.layout.delete(State::Done, first)?;
+            if let Some(summary) = known.summary.filter(|_| keeps) {
+                self.retained.add(Kept { summary, bytes: known.bytes });
+            }
+            self.layout.sync_move(known.state, State::Done)?;
+            if !keeps {
+                self.layout.delete(State::Done, first)?;
+            }
         }
         Ok(())
     }
 
-    fn oldest_done(&self, done: Sequence) -> Option<(Sequence, State)> {
+    /// Deletes one closed segment; false when it is still written.
+    pub(super) fn remove(&self, first: Sequence) -> io::Result<bool> {
+        let Some(known) = locked(&self.segments).get(&first).cloned() else { return Ok(true) };
+        if known.live.is_some() {
+            return Ok(false);
+        }
+        self.layout.rename(first, known.state, State::Done)?;
+        locked(&self.segments).remove(&first);
+        self.layout.sync_move(known.state, State::Done)?;
+        self.layout.delete(State::Done, first)?;
+        Ok(true)
+    }
+
+    /// What each segment holds, without those that hold nothing yet.
+    pub(super) fn summaries(&self) -> Vec<Summary> {
+        locked(&self.segments).values().filter_map(|known| known.summary).collect()
+    }
+
+    /// A segment that is no longer in quarantine is not reported any more.
+    pub(super) fn forget(&self, first: Sequence) {
+        locked(&self.quarantined).retain(|known| *known.range.start() != first);
+    }
+
+    fn oldest_done(&self, done: Sequence) -> Option<(Sequence, Known)> {
         let segments = locked(&self.segments);
         let ended = segments.iter().find(|(_, known)| {
             known.live.is_none()
                 && known.state != State::Quarantine
                 && known.summary.is_some_and(|summary| summary.last <= done)
         });
-        ended.map(|(first, known)| (*first, known.state))
+        ended.map(|(first, known)| (*first, known.clone()))
     }
 
     /// Segments by their state.
     pub(super) fn states(&self) -> Segments {
         let mut found = Segments::default();
         locked(&self.segments).values().for_each(|known| found.count(known.state));
+        found.retained = self.retained.stats().segments;
         found
     }
 

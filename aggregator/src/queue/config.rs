@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::retention::Retain;
+
 /// Settings of one queue; `QueueConfig::new` has the measured defaults.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
@@ -21,6 +23,8 @@ pub struct QueueConfig {
     pub reserve_percent: u8,
     /// Size of the file that is given up when the disk is full at a start; 0 for none.
     pub ballast_bytes: u64,
+    /// What is kept of what is delivered.
+    pub retain: Retain,
     /// How many entries (1 MiB each, or one larger batch) may be leased at once.
     pub max_leases: usize,
     /// What only benchmarks and power-cut tests change.
@@ -39,6 +43,7 @@ impl QueueConfig {
             max_bytes: 20 << 30,
             reserve_percent: 20,
             ballast_bytes: 24 << 20,
+            retain: Retain::default(),
             max_leases: 16,
             tuning: Tuning::default(),
         }

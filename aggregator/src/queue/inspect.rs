@@ -15,12 +15,13 @@ use super::cursor;
 use super::disk::Lock;
 use super::entry::Sequence;
 use super::layout::{Layout, State};
-use super::letter::Letter;
+use super::letter::{Letter, LetterId};
 use super::manifest::{Identity, Summary};
 use super::part::Kind;
 use super::recover::describe;
 use super::scan::{self, Found};
 use super::segment::disk_bytes;
+use super::settled::Changes;
 
 /// Segments by their state.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Segments {
     pub sealed: u64,
     /// Found damaged, and kept.
     pub quarantine: u64,
+    /// Delivered, and kept.
+    pub retained: u64,
 }
 
 impl Segments {
@@ -39,8 +42,7 @@ impl Segments {
             State::Open => self.open += 1,
             State::Sealed => self.sealed += 1,
             State::Quarantine => self.quarantine += 1,
-            // About to be deleted.
-            State::Done => {}
+            State::Done => self.retained += 1,
         }
     }
 }
@@ -52,8 +54,10 @@ pub struct Inspection {
     pub entries: u64,
     /// Batches in them; of a segment that is partly delivered, all of its.
     pub batches: u64,
-    /// What all segments take on the disk.
+    /// What all segments take on the disk, but for those that are delivered and kept.
     pub disk_bytes: u64,
+    /// What those take.
+    pub retained_bytes: u64,
     /// When the oldest segment that is not delivered began, milliseconds since 1970.
     pub oldest_ms: Option<i64>,
     /// The last entry committed.
@@ -86,6 +90,10 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
                 found.add(&summary);
             }
         }
+        for first in layout.list(State::Done)? {
+            found.segments.count(State::Done);
+            found.retained_bytes += disk_bytes(&layout.segment(State::Done, first));
+        }
         Ok(found)
     };
     look().map_err(|error| OpenError::of(dir.to_path_buf(), error))
@@ -106,8 +114,10 @@ impl Inspection {
 pub struct StoredLetters {
     layout: Layout,
     segments: VecDeque<(Sequence, State)>,
-    entries: VecDeque<Bytes>,
-    letters: VecDeque<Letter>,
+    root: PathBuf,
+    changes: Changes,
+    entries: VecDeque<(Sequence, Kind, Bytes)>,
+    letters: VecDeque<(LetterId, Letter)>,
     _lock: Lock,
 }
 
@@ -123,6 +133,8 @@ impl StoredLetters {
             Ok(Self {
                 segments: segments(&layout)?.into(),
                 layout,
+                root: dir.to_path_buf(),
+                changes: Changes::default(),
                 entries: VecDeque::new(),
                 letters: VecDeque::new(),
                 _lock: lock,
@@ -133,19 +145,27 @@ impl StoredLetters {
 }
 
 impl Iterator for StoredLetters {
-    type Item = Letter;
+    type Item = (LetterId, Letter);
 
-    fn next(&mut self) -> Option<Letter> {
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(letter) = self.letters.pop_front() {
                 return Some(letter);
             }
-            if let Some(body) = self.entries.pop_front() {
-                self.letters = Letter::decode_all(&body).unwrap_or_default().into();
+            if let Some((sequence, kind, body)) = self.entries.pop_front() {
+                let letters = Letter::decode_all(kind, &body).unwrap_or_default();
+                for (place, mut letter) in (0..).zip(letters) {
+                    let id = LetterId { sequence, place };
+                    if !self.changes.is_gone(id) {
+                        self.changes.apply(id, &mut letter);
+                        self.letters.push_back((id, letter));
+                    }
+                }
                 continue;
             }
             let (first, state) = self.segments.pop_front()?;
             let place = self.layout.segment(state, first);
+            self.changes = Changes::load(&self.root, first);
             match bodies(&place, first) {
                 Ok(bodies) => self.entries = bodies,
                 Err(error) => {
@@ -157,14 +177,16 @@ impl Iterator for StoredLetters {
 }
 
 /// What a segment's whole entries of letters hold: 64 MB at most.
-fn bodies(place: &Path, first: Sequence) -> io::Result<VecDeque<Bytes>> {
+fn bodies(place: &Path, first: Sequence) -> io::Result<VecDeque<(Sequence, Kind, Bytes)>> {
     let salt = Identity::load(place, first).map(|identity| identity.salt);
     let db = place.join("db");
     let Found { entries, .. } = scan::scan(&db, salt)?;
     let file = File::open(&db)?;
     let mut bodies = VecDeque::new();
-    for (sequence, place) in entries.iter().filter(|(_, place)| place.kind == Kind::Letters) {
-        bodies.extend(scan::read(&file, *sequence, place)?.map(Bytes::from));
+    for (sequence, place) in entries {
+        if let Some(body) = scan::read(&file, sequence, &place)? {
+            bodies.push_back((sequence, place.kind, Bytes::from(body)));
+        }
     }
     Ok(bodies)
 }

@@ -30,6 +30,8 @@ pub(super) struct Intake {
     max_bytes: u64,
     reserve_percent: u8,
     queue_bytes: AtomicU64,
+    /// What gives way when there is no room else.
+    retained_bytes: AtomicU64,
     waiting_bytes: AtomicU64,
     room: Mutex<Option<(Instant, Room)>>,
 }
@@ -48,6 +50,7 @@ impl Intake {
             max_bytes: config.max_bytes,
             reserve_percent: config.reserve_percent,
             queue_bytes: AtomicU64::new(0),
+            retained_bytes: AtomicU64::new(0),
             waiting_bytes: AtomicU64::new(0),
             room: Mutex::new(None),
         }
@@ -57,6 +60,11 @@ impl Intake {
     pub(super) fn set_queue_bytes(&self, bytes: u64) {
         self.queue_bytes.store(bytes, Ordering::Relaxed);
         *locked(&self.room) = None;
+    }
+
+    /// What is kept beside them, and gives way.
+    pub(super) fn set_retained_bytes(&self, bytes: u64) {
+        self.retained_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn admit(self: &Arc<Self>, bytes: u64) -> Result<Waiting, Full> {
@@ -76,7 +84,11 @@ impl Intake {
         if queue > self.max_bytes {
             return Some(Full::Queue);
         }
-        let is_short = self.room().is_none_or(|room| room.is_short(self.reserve_percent, coming));
+        let retained = self.retained_bytes.load(Ordering::Relaxed);
+        let is_short = self.room().is_none_or(|room| {
+            let available_bytes = room.available_bytes.saturating_add(retained);
+            Room { available_bytes, ..room }.is_short(self.reserve_percent, coming)
+        });
         is_short.then_some(Full::Disk)
     }
 

@@ -1,13 +1,15 @@
-//! The keeper: a thread that saves the cursor, removes delivered segments, and puts the ballast
-//! back. Nothing waits for it, and nothing is lost when it is late.
+//! The keeper: a thread that saves the cursor, removes delivered segments and what
+//! is kept of them beyond its bounds, and puts the ballast back. Nothing waits for it, and nothing is lost when it is late.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::Shared;
+use super::committer::now_ms;
 use super::cursor::Cursor;
 use super::disk::{Ballast, Room};
+use super::retention::{self, Bounds};
 
 /// What is delivered within one interval before a crash is delivered again.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -17,7 +19,7 @@ pub(super) struct Keeper {
     pub(super) shared: Arc<Shared>,
     pub(super) cursor: Cursor,
     pub(super) ballast: Ballast,
-    pub(super) reserve_percent: u8,
+    pub(super) bounds: Bounds,
     /// Whether the last round failed: a lasting failure is logged once.
     pub(super) is_failing: bool,
 }
@@ -48,8 +50,14 @@ impl Keeper {
             // Before the segments go: sequences are not used twice.
             self.cursor.save(delivered)?;
         }
-        self.shared.chain.remove_through(self.cursor.delivered())?;
-        self.shared.intake.set_queue_bytes(self.shared.chain.bytes());
-        self.ballast.restore(Room::of(self.shared.chain.layout.root())?, self.reserve_percent)
+        let chain = &self.shared.chain;
+        chain.remove_through(self.cursor.delivered(), self.bounds.retain.is_on())?;
+        let pruned = retention::prune(chain, &self.bounds, now_ms());
+        // What could not be deleted gives no room.
+        let retained = if pruned.is_ok() { chain.retained.stats().bytes } else { 0 };
+        self.shared.intake.set_retained_bytes(retained);
+        self.shared.intake.set_queue_bytes(chain.bytes());
+        pruned?;
+        self.ballast.restore(Room::of(chain.layout.root())?, self.bounds.reserve_percent)
     }
 }

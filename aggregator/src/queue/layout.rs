@@ -1,6 +1,6 @@
 //! Where segments lie: a segment's state is the directory that it is in.
 //!
-//! `open/` is written, `sealed/` waits for delivery or is read, `done/` is delivered and about to
+//! `open/` is written, `sealed/` waits for delivery or is read, `done/` is delivered, and kept or about to
 //! be deleted, `quarantine/` was found damaged and is kept for a person. A segment's directory is
 //! named by the first sequence in it.
 
@@ -23,7 +23,8 @@ pub(super) enum State {
 impl State {
     const ALL: [Self; 4] = [Self::Open, Self::Sealed, Self::Done, Self::Quarantine];
 
-    fn directory(self) -> &'static str {
+    /// The name of its directory.
+    pub(super) fn directory(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Sealed => "sealed",

@@ -145,6 +145,14 @@ impl Leases {
         self.changed.notify_all();
     }
 
+    /// Whether the entry, which was committed, is neither waiting nor on its way.
+    pub(super) fn is_delivered(&self, sequence: Sequence) -> bool {
+        let state = self.lock();
+        sequence < state.position
+            && !state.out.contains(&sequence)
+            && !state.returned.contains_key(&sequence)
+    }
+
     pub(super) fn progress(&self) -> Progress {
         let state = self.lock();
         Progress {

@@ -17,7 +17,7 @@
 //! ballast     space to give up when a start finds the disk full
 //! open/       N/ the segment that is written, named by its first sequence
 //! sealed/     N/ waits for delivery
-//! done/       N/ delivered, about to be deleted
+//! done/       N/ delivered: kept for a replay, or about to be deleted
 //! quarantine/ N/ damaged: what is readable was delivered from there; for a person to look at
 //! N/          db, conf, blobs/ (always empty), snap.*: sled's · identity, summary (manifest.rs)
 //! sled        key: u32 big-endian, counted per segment · tree: key / 9, u32 big-endian
@@ -38,14 +38,16 @@
 //!
 //! # What it is not
 //!
-//! It does not look into batches, does not check their own checksum, and forgets an entry once it
-//! is delivered (replay and retention come later). sled is never asked to remove, scan or count.
+//! It does not look into batches and does not check their own checksum. What is delivered is kept
+//! only as far as `retention` says; `delivered` reads it again for a replay. sled is never asked to remove, scan or count.
 
+mod apart;
 mod bytes_in;
 mod chain;
 mod committer;
 mod config;
 mod cursor;
+mod delivered;
 mod disk;
 mod entry;
 mod inspect;
@@ -57,12 +59,16 @@ mod letter;
 mod letters;
 mod manifest;
 mod part;
+mod quarantine;
 mod reader;
 mod recover;
+mod retention;
 mod scan;
 mod segment;
+mod settled;
 mod side;
 mod source;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -78,19 +84,25 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+pub use apart::Apart;
 pub use chain::{Damage, Quarantined};
 pub use committer::CommitError;
 pub use config::QueueConfig;
 #[doc(hidden)]
 pub use config::{SyncMode, Tuning};
+pub use delivered::{Delivered, DeliveredEntry};
 pub use entry::{Metadata, Sequence, StoredBatch};
 pub use inspect::{Inspection, Segments, StoredLetters, inspect};
 pub use intake::Full;
-pub use letter::Letter;
+pub use letter::{Content, Letter, LetterId};
 pub use letters::{LetterError, LetterStats, Letters, LettersConfig};
+pub use quarantine::Discarded;
 pub use reader::{Lease, Reader};
 pub use recover::TornTail;
+pub use retention::{Retain, RetainedStats};
 pub use segment::StorageError;
+pub use settled::Tried;
+pub use verify::{Verified, verify};
 
 use chain::{Chain, locked};
 use committer::{Committer, Request, WAITING_MAX_BATCHES};
@@ -172,8 +184,10 @@ pub struct Stats {
     pub entries: u64,
     /// Batches in them; up to a segment more for a while after a start.
     pub batches: u64,
-    /// What all segments take on the disk, quarantine too.
+    /// What all segments take on the disk, quarantine too, but for those that are delivered and kept.
     pub disk_bytes: u64,
+    /// What is delivered and kept.
+    pub retained: RetainedStats,
     /// When the oldest segment that is not delivered began, milliseconds since 1970.
     pub oldest_ms: Option<i64>,
     /// The last entry committed.
@@ -231,7 +245,7 @@ impl Queue {
     fn open_with(config: &QueueConfig) -> io::Result<(Self, Opened)> {
         std::fs::create_dir_all(&config.dir)?;
         let lock = Lock::directory(&config.dir)?;
-        let recovered = recover::recover(&config.dir)?;
+        let recovered = recover::recover(&config.dir, config.retain.is_on())?;
         let cursor = Cursor::open(&config.dir)?;
         let delivered = cursor.delivered();
         let head = recovered.last.max(delivered);
@@ -239,6 +253,7 @@ impl Queue {
         let (entries, batches) = chain.backlog(delivered);
         let intake = Arc::new(Intake::new(config));
         intake.set_queue_bytes(chain.bytes());
+        intake.set_retained_bytes(chain.retained.stats().bytes);
         let shared = Arc::new(Shared {
             chain: Arc::clone(&chain),
             leases: Leases::new(delivered, head, Backlog { entries, batches }, config.max_leases),
@@ -293,6 +308,7 @@ impl Queue {
             entries: progress.backlog.entries,
             batches: progress.backlog.batches,
             disk_bytes: self.shared.chain.bytes(),
+            retained: self.shared.chain.retained.stats(),
             oldest_ms: oldest.map(|(summary, _)| summary.oldest_ms),
             head: progress.head,
             delivered: progress.delivered,
@@ -303,6 +319,11 @@ impl Queue {
             quarantined: self.shared.chain.quarantined_count(),
             commit_running: locked(&self.shared.commit_began).map(|began| began.elapsed()),
         }
+    }
+
+    /// What was delivered and is still on the disk, after an entry. Blocking, when it is read.
+    pub fn delivered(&self, after: Sequence) -> Delivered {
+        Delivered::new(Arc::clone(&self.shared), after)
     }
 
     /// The segments by their state.
@@ -351,7 +372,7 @@ impl Running {
             shared: Arc::clone(shared),
             cursor,
             ballast: Ballast::new(&config.dir, config.ballast_bytes),
-            reserve_percent: config.reserve_percent,
+            bounds: config.into(),
             is_failing: false,
         };
         let (stop_keeper, stopped) = std::sync::mpsc::channel();

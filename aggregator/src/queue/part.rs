@@ -23,6 +23,8 @@ const CHECKED_BYTES: usize = 44;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Batches,
+    /// Letters as the first releases wrote them.
+    LettersV1,
     Letters,
 }
 
@@ -30,7 +32,8 @@ impl Kind {
     fn code(self) -> u8 {
         match self {
             Self::Batches => 1,
-            Self::Letters => 2,
+            Self::LettersV1 => 2,
+            Self::Letters => 4,
         }
     }
 }
@@ -96,7 +99,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), NotAPart> {
     let (kind, rest) = header;
     let kind = match kind {
         1 => Kind::Batches,
-        2 => Kind::Letters,
+        2 => Kind::LettersV1,
+        4 => Kind::Letters,
         _ => return Err(NotAPart::Damaged),
     };
     if rest.part >= rest.parts {

@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::apart::Apart;
 use super::entry::{Entry, Metadata, Sequence, StoredBatch};
 use super::leases::Turn;
+use super::letter::LetterId;
 use super::part::Kind;
 use super::source::Source;
 
@@ -22,10 +24,16 @@ pub struct Reader {
 /// An entry to be delivered. Dropping it gives it back: it is leased again.
 #[must_use = "an entry that is not completed is delivered again"]
 pub struct Lease {
-    shared: Arc<Shared>,
+    owner: Owner,
     sequence: Sequence,
     /// Taken when the lease ends.
     entry: Option<Entry>,
+}
+
+/// Who is told how it ended.
+enum Owner {
+    Queue(Arc<Shared>),
+    Apart(Arc<Apart>, Option<LetterId>),
 }
 
 enum Read {
@@ -61,7 +69,7 @@ impl Reader {
     }
 
     fn lease(&self, sequence: Sequence, entry: Entry) -> Lease {
-        Lease { shared: Arc::clone(&self.shared), sequence, entry: Some(entry) }
+        Lease { owner: Owner::Queue(Arc::clone(&self.shared)), sequence, entry: Some(entry) }
     }
 
     fn read(&mut self, sequence: Sequence, head: Sequence) -> Read {
@@ -81,7 +89,7 @@ impl Reader {
         let Some(stored) = source.read(chain, sequence) else { return Read::Lost };
         match (stored.kind, Entry::decode(&stored.body)) {
             (Kind::Batches, Some(entry)) => Read::Entry(entry),
-            (Kind::Batches | Kind::Letters, _) => {
+            (Kind::Batches | Kind::Letters | Kind::LettersV1, _) => {
                 tracing::error!(%sequence, "an intact entry that is no entry of a queue");
                 Read::Lost
             }
@@ -96,6 +104,29 @@ impl Drop for Reader {
 }
 
 impl Lease {
+    /// One that is delivered apart from the queue's order: of a replay, by its sequence, or of one letter.
+    pub(crate) fn apart(
+        apart: &Arc<Apart>,
+        ticket: u64,
+        letter: Option<LetterId>,
+        batches: Vec<StoredBatch>,
+    ) -> Self {
+        apart.begin(ticket, batches.iter().map(|batch| batch.body.len()).sum());
+        Self {
+            owner: Owner::Apart(Arc::clone(apart), letter),
+            sequence: Sequence(ticket),
+            entry: Some(Entry { metadata: Vec::new(), batches }),
+        }
+    }
+
+    /// The letter that is tried again with it: what fails again belongs to that one.
+    pub fn letter(&self) -> Option<LetterId> {
+        match &self.owner {
+            Owner::Queue(_) => None,
+            Owner::Apart(_, letter) => *letter,
+        }
+    }
+
     /// Which entry this is.
     pub fn sequence(&self) -> Sequence {
         self.sequence
@@ -114,7 +145,12 @@ impl Lease {
     /// Every document of the entry has an outcome: it need not be delivered again.
     pub fn complete(mut self) {
         if let Some(entry) = self.entry.take() {
-            self.shared.leases.complete(self.sequence, entry.batches.len() as u64);
+            match &self.owner {
+                Owner::Queue(shared) => {
+                    shared.leases.complete(self.sequence, entry.batches.len() as u64);
+                }
+                Owner::Apart(apart, _) => apart.end(self.sequence.0, true),
+            }
         }
     }
 }
@@ -122,7 +158,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            self.shared.leases.give_back(self.sequence, entry);
+            match &self.owner {
+                Owner::Queue(shared) => shared.leases.give_back(self.sequence, entry),
+                Owner::Apart(apart, _) => apart.end(self.sequence.0, false),
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use super::chain::{Chain, Damage, Known};
 use super::entry::Sequence;
 use super::layout::{Layout, State};
 use super::manifest::{Identity, Summary};
+use super::retention::Kept;
 use super::scan::{Found, scan};
 use super::segment::disk_bytes;
 
@@ -35,19 +36,19 @@ pub struct TornTail {
     pub bytes: u64,
 }
 
-/// Finds the chain below `root`, and puts it in order.
-pub(super) fn recover(root: &Path) -> io::Result<Recovered> {
+/// Finds the chain below `root`, and puts it in order. What was delivered is deleted, unless the chain `keeps` it.
+pub(super) fn recover(root: &Path, keeps: bool) -> io::Result<Recovered> {
     let layout = Layout::create(root)?;
-    for first in layout.list(State::Done)? {
-        layout.delete(State::Done, first)?;
-    }
     let mut recovery = Recovery::of(&layout);
+    for first in layout.list(State::Done)? {
+        recovery.delivered(first, keeps)?;
+    }
     for state in [State::Quarantine, State::Sealed, State::Open] {
         for first in layout.list(state)? {
             recovery.segment(state, first)?;
         }
     }
-    let Recovery { last, segments, torn, damaged, unreadable, .. } = recovery;
+    let Recovery { last, segments, torn, damaged, unreadable, kept, .. } = recovery;
     let ends: Vec<_> = unreadable
         .iter()
         .map(|(first, damage)| {
@@ -56,6 +57,7 @@ pub(super) fn recover(root: &Path) -> io::Result<Recovered> {
         })
         .collect();
     let chain = Chain::new(layout, segments);
+    kept.into_iter().for_each(|kept| chain.retained.add(kept));
     for (summary, damage, lost) in damaged {
         chain.quarantine(summary, damage, lost);
     }
@@ -74,6 +76,7 @@ struct Recovery<'a> {
     damaged: Vec<(Summary, Damage, Vec<Sequence>)>,
     /// Segments without one whole entry.
     unreadable: Vec<(Sequence, Damage)>,
+    kept: Vec<Kept>,
 }
 
 impl<'a> Recovery<'a> {
@@ -85,6 +88,22 @@ impl<'a> Recovery<'a> {
             torn: Vec::new(),
             damaged: Vec::new(),
             unreadable: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// A segment in `done/`; one without a readable entry is the rest of a deletion.
+    fn delivered(&mut self, first: Sequence, keeps: bool) -> io::Result<()> {
+        let place = self.layout.segment(State::Done, first);
+        let summary = keeps.then(|| describe(&place, first).0).flatten();
+        self.last = self.last.max(first);
+        match summary.filter(|_| place.join("db").is_file()) {
+            Some(summary) => {
+                self.last = self.last.max(summary.last);
+                self.kept.push(Kept { summary, bytes: disk_bytes(&place) });
+                Ok(())
+            }
+            None => self.layout.delete(State::Done, first),
         }
     }
 

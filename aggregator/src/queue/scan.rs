@@ -33,6 +33,13 @@ pub(super) struct Place {
     parts: Vec<Option<(u64, u32)>>,
 }
 
+impl Place {
+    /// Bytes of the parts that were found.
+    pub(super) fn bytes(&self) -> u64 {
+        self.parts.iter().flatten().map(|(_, len)| u64::from(*len)).sum()
+    }
+}
+
 /// What a file holds.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -50,7 +57,11 @@ pub(super) struct Found {
 /// Scans a sled file. With `salt`, parts of other segments are not looked at; without one the
 /// first part's salt is taken.
 pub(super) fn scan(db: &Path, salt: Option<u64>) -> io::Result<Found> {
-    let file = File::open(db)?;
+    scan_file(&File::open(db)?, salt)
+}
+
+/// The same of an open file.
+pub(super) fn scan_file(file: &File, salt: Option<u64>) -> io::Result<Found> {
     let mut scanner = Scanner { salt, all: BTreeMap::new(), version: None, tail_bytes: 0 };
     let len = file.metadata()?.len();
     let mut window = vec![0; WINDOW_BYTES.min(len as usize)];

@@ -16,7 +16,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use super::config::SyncMode;
-use super::disk::{allocated_bytes, is_full, sync_dir};
+use super::disk::{allocated_bytes, sync_dir};
 use super::manifest::Identity;
 
 /// sled consolidates (rewrites) a leaf of ten keys.
@@ -39,16 +39,6 @@ pub enum StorageError {
     /// sled panicked, its way to report a damaged file; the panic's message went to stderr.
     #[error("sled panicked")]
     Panic,
-}
-
-impl StorageError {
-    /// Whether the disk is full, which says nothing against the segment.
-    pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Io(error) | Self::Sled(sled::Error::Io(error)) => is_full(error),
-            Self::Sled(_) | Self::Panic => false,
-        }
-    }
 }
 
 /// The largest value that sled keeps in its log.
@@ -80,9 +70,9 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Opens a segment. A closed one must have been scanned before: sled may overwrite what it
-    /// does not understand.
-    pub(super) fn open(dir: &Path, identity: &Identity) -> Result<Self, StorageError> {
+    /// Opens a new segment. A closed one is never opened again: sled may overwrite what it does not
+    /// understand.
+    fn open(dir: &Path, identity: &Identity) -> Result<Self, StorageError> {
         let config = sled::Config::new()
             .path(dir)
             .segment_size(identity.sled_segment_bytes as usize)

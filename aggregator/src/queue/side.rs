@@ -23,16 +23,17 @@ use super::writer::{Commit, Writer};
 #[derive(Debug)]
 pub(super) struct Side {
     pub(super) chain: Arc<Chain>,
-    writer: Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
     /// Held as long as anybody uses the chain.
     _lock: Lock,
 }
 
 impl Side {
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    /// Opens the chain, or makes one; what is appended comes after `last`, and after all that is there.
+    pub(super) fn open(dir: &Path, last: Sequence) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let lock = Lock::directory(dir)?;
-        let recovered = recover(dir)?;
+        let recovered = recover(dir, false)?;
         let chain = Arc::new(recovered.chain);
         // What is put aside is little and stays: a segment is never closed for its age.
         let limits = SegmentLimits {
@@ -41,7 +42,7 @@ impl Side {
             max_age: Duration::MAX,
             tuning: Tuning::default(),
         };
-        let writer = Writer::new(Arc::clone(&chain), limits, recovered.last.next());
+        let writer = Writer::new(Arc::clone(&chain), limits, recovered.last.max(last).next());
         Ok(Self { chain, writer: Mutex::new(writer), _lock: lock })
     }
 
@@ -56,9 +57,9 @@ impl Side {
         locked(&self.writer).commit(&commit)
     }
 
-    /// Every readable entry, oldest first.
-    pub(super) fn entries(side: &Arc<Self>) -> Entries {
-        Entries { side: Arc::clone(side), source: None, next: Sequence(0) }
+    /// Every readable entry from one on, oldest first.
+    pub(super) fn entries(side: &Arc<Self>, first: Sequence) -> Entries {
+        Entries { side: Arc::clone(side), source: None, next: first }
     }
 }
 

@@ -1,21 +1,20 @@
-//! Reads the entries of one segment: by sled as long as sled is right, else by what the scan found.
+//! Reads the entries of one segment: of the open one by the sled that writes it, of a closed one past sled, by what the scan
+//! found. sled never opens a segment again: where one byte of its own is wrong, it overwrites entries that are whole.
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::chain::{Chain, Damage, Known, Live};
-use super::disk::Lock;
 use super::entry::Sequence;
 use super::layout::State;
 use super::manifest::{Identity, Summary};
 use super::part::{self, Kind};
 use super::recover::{damage, lost};
 use super::scan::{self, Found};
-use super::segment::{Segment, StorageError};
+use super::segment::Segment;
 
 /// The segment that is being read.
 pub(super) struct Source {
@@ -30,8 +29,6 @@ enum Place {
 }
 
 struct Closed {
-    /// Not there when sled cannot be trusted with this segment, or has no room to open it.
-    sled: Option<(Segment, u64)>,
     found: Found,
     db: Option<File>,
 }
@@ -73,57 +70,26 @@ fn closed(chain: &Chain, summary: &Summary, state: State) -> Closed {
     let dir = chain.layout.segment(state, summary.first);
     let identity = Identity::load(&dir, summary.first);
     let db = File::open(dir.join("db")).ok();
-    // Before sled: it may overwrite what it does not understand.
     let scanned = scan::scan(&dir.join("db"), identity.map(|identity| identity.salt));
     let found = scanned.unwrap_or_else(|error| {
         tracing::error!(%error, segment = %summary.first, "could not read a segment");
         Found::default()
     });
     let lost = lost(&found, summary);
-    let mut sled = None;
     if state == State::Quarantine {
         // Moved by an earlier start, and not yet delivered as far as it can be.
         chain.report(state, summary.first..=summary.last, damage(&found), lost);
     } else if !lost.is_empty() || found.version.is_some() {
         chain.quarantine(*summary, damage(&found), lost);
-    } else {
-        match identity.map(|identity| open_sled(&dir, &identity)) {
-            Some(Ok(segment)) => sled = segment,
-            Some(Err(error)) if error.is_full() => {
-                tracing::warn!(%error, "no room for sled to open a segment: it is read without");
-            }
-            Some(Err(error)) => {
-                tracing::warn!(?error, segment = %summary.first, "sled cannot open a segment");
-                chain.quarantine(*summary, Damage::Unreadable, Vec::new());
-            }
-            None => chain.quarantine(*summary, Damage::Unreadable, Vec::new()),
-        }
+    } else if identity.is_none() {
+        chain.quarantine(*summary, Damage::Unreadable, Vec::new());
     }
-    Closed { sled, found, db }
-}
-
-/// Opens sled, unless this process has not quite closed the segment since it wrote it.
-fn open_sled(dir: &Path, identity: &Identity) -> Result<Option<(Segment, u64)>, StorageError> {
-    // sled locks its file, too.
-    match Lock::take(File::open(dir.join("db"))?) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-        other => drop(other?),
-    }
-    Ok(Some((Segment::open(dir, identity)?, identity.salt)))
+    Closed { found, db }
 }
 
 impl Closed {
     fn entry(&mut self, chain: &Chain, summary: &Summary, sequence: Sequence) -> Option<Stored> {
         let place = self.found.entries.get(&sequence)?;
-        if let Some((segment, salt)) = &self.sled {
-            match sled_entry(segment, *salt, sequence, place.first_key) {
-                Some(stored) => return Some(stored),
-                None => {
-                    self.sled = None;
-                    chain.quarantine(*summary, Damage::Unreadable, Vec::new());
-                }
-            }
-        }
         match scan::read(self.db.as_ref()?, sequence, place) {
             Ok(Some(body)) => Some(Stored { kind: place.kind, body: body.into() }),
             Ok(None) | Err(_) => {

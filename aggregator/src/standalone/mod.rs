@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use crate::deliver::Destination;
 use crate::ingest::Security;
+use crate::queue::Retain;
 use crate::search::backend::Backend;
 use crate::stages::{Extra, Plan, StageError, Stages, Storage, listen, spawn};
 use crate::store::{Store, StoreConfig};
@@ -102,7 +103,9 @@ pub async fn run(
         cluster: CLUSTER.to_owned(),
         data_dir: data_dir.clone(),
         queue_max_bytes: QUEUE_MAX_BYTES,
+        retain: Retain::default(),
         letters_max_bytes: LETTERS_MAX_BYTES,
+        letters_max_age: None,
         security: Security::loopback(),
         excluded: Vec::new(),
         delivery_grace: DELIVERY_GRACE,

@@ -71,7 +71,7 @@ fn truncate(file: &Path, random: &mut Random) {
 #[test]
 fn a_hundred_flips_and_truncations_lose_nothing_else() {
     let (home, killed) = written();
-    let mut damaged_entries = 0;
+    let (mut damaged_entries, mut said_to_be_lost, mut files_damaged) = (0, 0, 0);
     for seed in 1..=200_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let dir = home.path().join(format!("damaged-{seed}"));
@@ -90,6 +90,9 @@ fn a_hundred_flips_and_truncations_lose_nothing_else() {
             flip(&file, &mut random)
         }
 
+        let before = contents(&dir);
+        let verified: Vec<_> = verify(&dir).unwrap().collect();
+        assert!(contents(&dir) == before, "seed {seed}: verifying changed something");
         let (queue, opened) = Queue::open(small(&dir)).unwrap();
         let delivered = set(drain(&queue));
         let missing = &set(0..IDS) - &delivered;
@@ -101,7 +104,15 @@ fn a_hundred_flips_and_truncations_lose_nothing_else() {
         if !missing.is_empty() && opened.torn.is_empty() {
             assert!(names(&dir.join("quarantine")).len() == 1, "{context}");
         }
+        // What is lost is said before anything is started; the cut end of the open segment only in bytes.
+        let said = verified.iter().flat_map(|found| found.lost.iter());
+        let said = set(said.flat_map(|(first, last)| first.0 - 1..last.0));
+        let torn = verified.iter().any(|found| found.torn_bytes > 0 || found.last.is_none());
+        assert!(said.is_subset(&missing), "{context}: {said:?} said, {missing:?} missing");
+        assert!(torn || said == missing, "{context}: {said:?} said, {missing:?} missing");
         damaged_entries += missing.len();
+        said_to_be_lost += said.len();
+        files_damaged += 1;
 
         // And the next start has nothing more to say, nor to deliver.
         drop(queue);
@@ -110,7 +121,25 @@ fn a_hundred_flips_and_truncations_lose_nothing_else() {
         drop(queue);
         fs::remove_dir_all(&dir).unwrap();
     }
+    println!(
+        "{files_damaged} flips and truncations over {IDS} entries each: {damaged_entries} entries lost, all of the damaged \
+         segments; {said_to_be_lost} named by verify, the rest cut off the open segment; 0 others lost"
+    );
     assert!(damaged_entries > 100, "{damaged_entries} entries: the damage was too small to tell");
+}
+
+/// Every file with its content.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for name in names(dir) {
+        let path = dir.join(name);
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false => found.push((path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found.sort();
+    found
 }
 
 /// The ids that are reported as lost or cut off.
@@ -149,11 +178,8 @@ fn what_sled_forgets_is_still_delivered() {
     fs::write(place.join("db"), &broken).unwrap();
     let (queue, _) = Queue::open(small(&killed)).unwrap();
     assert_eq!(drain(&queue), (0..IDS).collect::<Vec<_>>());
-    let reports = queue.quarantined();
-    assert_eq!(reports.len(), 1, "{reports:?}");
-    assert_eq!((reports[0].damage, reports[0].lost.len()), (Damage::Unreadable, 0));
-    assert_eq!(reports[0].range.end().0 - reports[0].range.start().0 + 1, inside.len() as u64);
-    assert!(reports[0].bytes > 0 && reports[0].path.starts_with(killed.join("quarantine")));
+    // No entry is damaged, and sled is not asked.
+    assert!(inside.len() > 2 && queue.quarantined().is_empty(), "{:?}", queue.quarantined());
 }
 
 #[test]

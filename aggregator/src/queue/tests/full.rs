@@ -91,6 +91,82 @@ fn the_reserve_of_the_real_disk_is_kept() {
 }
 
 #[test]
+fn what_is_kept_gives_way_to_a_disk_that_fills() {
+    let Some(disk) = SmallDisk::mount("what_is_kept_gives_way_to_a_disk_that_fills") else {
+        return;
+    };
+    let retain = Retain { max_bytes: 1 << 30, max_age: None };
+    let dir = disk.dir.path().join("queue");
+    let queue = open(QueueConfig { reserve_percent: 30, retain, ..small(&dir) });
+    // Three times what the disk has, all acknowledged.
+    for round in 0..24 {
+        let ids = round * 20..(round + 1) * 20;
+        fill(&queue, ids.clone(), 100_000);
+        assert_eq!(drain(&queue), ids.collect::<Vec<_>>());
+        // What is delivered gives way once the keeper has moved it.
+        eventually("it is moved", || queue.segments().sealed == 0);
+        eventually("the reserve is kept", || {
+            let room = disk::Room::of(disk.dir.path()).unwrap();
+            room.available_bytes * 100 >= room.total_bytes * 30
+        });
+    }
+    let stats = queue.stats();
+    assert!(stats.retained.bytes > 2 << 20, "{stats:?}");
+    assert_eq!((stats.full, stats.failed_commits, stats.lost_entries), (None, 0, 0));
+}
+
+#[test]
+fn letters_on_a_full_disk_are_refused_and_those_that_are_there_can_go() {
+    let name = "letters_on_a_full_disk_are_refused_and_those_that_are_there_can_go";
+    let Some(disk) = SmallDisk::mount(name) else { return };
+    let letters = || Letters::open(LettersConfig::new(disk.dir.path().join("letters"), 1 << 30));
+    let kept = letters().unwrap();
+    let letter = |offset: u64| Letter {
+        content: Content::Bytes {
+            bytes: vec![offset as u8; 50_000].into(),
+            file_id: [7; 12],
+            offset,
+        },
+        node: "n".into(),
+        index: "i".into(),
+        document_id: "d".into(),
+        reason: "r".into(),
+        attempts: 1,
+        first_ms: 1,
+        last_ms: 1,
+    };
+    let mut acknowledged = BTreeSet::new();
+    for offset in 0..20 {
+        kept.append(&letter(offset)).unwrap();
+        acknowledged.insert(offset);
+    }
+    disk.fill();
+    for offset in 20..40 {
+        if kept.append(&letter(offset)).is_ok() {
+            acknowledged.insert(offset);
+        }
+    }
+    let found = |letters: &Letters| -> BTreeSet<u64> {
+        letters.iter().map(|(_, letter)| letter.position().1).collect()
+    };
+    assert!(acknowledged.len() < 40, "the disk was not full");
+    assert!(acknowledged.is_subset(&found(&kept)));
+    let first = kept.iter().next().unwrap().0;
+    // Full to the last byte: it may fail, and then nothing is changed.
+    let settled = kept.settle(&[first]).is_ok();
+    drop(kept);
+    disk.free();
+    let kept = letters().unwrap();
+    let left = &acknowledged - &set(settled.then_some(0));
+    assert!(left.is_subset(&found(&kept)), "{:?}", &left - &found(&kept));
+    let all: Vec<_> = kept.iter().map(|(id, _)| id).collect();
+    kept.settle(&all).unwrap();
+    assert!(found(&kept).is_empty());
+    kept.append(&letter(99)).unwrap();
+    assert_eq!(found(&kept), set([99]));
+}
+
+#[test]
 fn a_disk_that_somebody_else_fills_costs_no_acknowledged_batch() {
     let name = "a_disk_that_somebody_else_fills_costs_no_acknowledged_batch";
     let Some(disk) = SmallDisk::mount(name) else { return };

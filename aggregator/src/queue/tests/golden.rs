@@ -70,11 +70,11 @@ fn entry_in_two_parts() {
 
 #[test]
 fn letter() {
+    let bytes = Bytes::from_static(b"2026-11-22T16:00:00Z stdout F {\"user\": 1}\n");
+    let old = Content::Bytes { bytes: bytes.clone(), file_id: *b"file-id-12-b", offset: 1_234_567 };
     let letter = Letter {
-        record: Bytes::from_static(b"2026-11-22T16:00:00Z stdout F {\"user\": 1}\n"),
+        content: old,
         node: "node-1".into(),
-        file_id: *b"file-id-12-b",
-        offset: 1_234_567,
         index: "logstash-2026.11.22".into(),
         document_id: "AZq9zQAAAAAAAAAAAAAA".into(),
         reason: "mapper_parsing_exception: 주문".into(),
@@ -82,10 +82,16 @@ fn letter() {
         first_ms: 1_795_363_200_456,
         last_ms: 1_795_363_201_000,
     };
+    // Nobody writes it any more.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/queue/letter-v1.bin");
+    let body = Bytes::from(fs::read(path).unwrap());
+    assert_eq!(Letter::decode_all(Kind::LettersV1, &body), Some(vec![letter.clone()]));
+    let whole = Content::Frame(Box::new(letter::tests::frame(1_234_567, bytes)));
+    let letters = vec![letter.clone(), Letter { content: whole, ..letter }];
     let mut body = Vec::new();
-    letter.encode(&mut body);
-    golden("letter-v1.bin", &body);
-    assert_eq!(Letter::decode_all(&body.into()), Some(vec![letter]));
+    letters.iter().for_each(|letter| letter.encode(&mut body));
+    golden("letter-v2.bin", &body);
+    assert_eq!(Letter::decode_all(Kind::Letters, &body.into()), Some(letters));
 }
 
 #[test]

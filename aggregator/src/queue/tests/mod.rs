@@ -5,6 +5,7 @@ mod damage;
 mod full;
 mod golden;
 mod model;
+mod retention;
 
 use std::collections::BTreeSet;
 use std::fs;
