@@ -72,6 +72,16 @@ fn holds(server: &Server, at_least: u64) {
     });
 }
 
+/// Waits until each entry of the queue is delivered, as the aggregator knows.
+fn drained(cluster: &mut Cluster) {
+    eventually_within(PATIENCE, "the queue is empty", || {
+        match cluster.aggregator(0).metrics().count("naru_aggregator_queue_entries", "") {
+            0 => Ok(()),
+            more => Err(format!("{more} entries")),
+        }
+    });
+}
+
 fn letters(cluster: &Cluster) -> Vec<Value> {
     let asked = ["dead-letters", "list", "--limit", "10000", "--json"];
     let output = naru(cluster, &asked).output().unwrap();
@@ -98,6 +108,7 @@ fn everything_is_back_after_the_indices_were_deleted() {
     cluster.wait_for_aggregators();
     write(&mut mail, 500);
     cluster.caught_up(&server, PATIENCE);
+    drained(&mut cluster);
     let written = cluster.ledger().written() as u64;
 
     server.ask("DELETE", "/logstash-*", None);
@@ -130,6 +141,7 @@ fn everything_is_back_after_the_indices_were_deleted() {
     verdict.assert_closed();
 
     // Again: all is there. By overwriting, all is written again, and nothing is there twice.
+    drained(&mut cluster);
     let written = cluster.ledger().written() as u64;
     let again = replayed(&cluster, &["queue", "replay"]);
     assert_eq!((&again["indexed"], &again["there"]), (&json!(0), &json!(written)));
@@ -153,6 +165,7 @@ fn letters_are_indexed_after_the_mapping_was_put_right() {
     cluster.start();
     write(&mut shop, 1);
     holds(&server, 1);
+    drained(&mut cluster);
     let index = cluster_index(&server);
     server.ask("DELETE", &format!("/{index}"), None);
     let wrong = json!({"mappings": {"properties": {"log": {"type": "long"}}}});
@@ -165,6 +178,7 @@ fn letters_are_indexed_after_the_mapping_was_put_right() {
         let count = cluster.aggregator(0).metrics().count("naru_aggregator_dead_letters", "");
         if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) }
     });
+    drained(&mut cluster);
     let found = letters(&cluster);
     assert!(found.iter().all(|row| row["attempts"] == 1 && row["whole"] == true), "{:?}", found[0]);
     assert!(found[0]["reason"].as_str().unwrap().contains("mapper_parsing_exception"));
