@@ -46,7 +46,7 @@ impl Asleep {
         let hash = |directory: &ContainerDirectory| {
             self.containers.hasher().hash_one(directory) % share as u64
         };
-        let its_turn = |directory: &&ContainerDirectory| hash(*directory) == turn as u64;
+        let its_turn = |directory: &&ContainerDirectory| hash(directory) == turn as u64;
         self.containers.keys().filter(its_turn).cloned().collect()
     }
 
