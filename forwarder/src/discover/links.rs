@@ -136,7 +136,7 @@ mod tests {
         };
         let run = |restart| {
             let (pod, container) = ("shop_web-0_7c1f".to_owned(), "web".to_owned());
-            (ContainerDirectory { pod, container }, restart)
+            (ContainerDirectory { pod: pod.into(), container: container.into() }, restart)
         };
         let first = link(0, 'a');
         std::fs::write(directory.join(format!("x_y_z-{}.log", id('c'))), "no link").unwrap();
