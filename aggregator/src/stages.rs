@@ -184,9 +184,12 @@ impl Stages {
         let trouble = Trouble::default();
         let key = ClusterKey::of(&plan.cluster);
         let target = match &destination {
-            Destination::Elasticsearch(settings, client) => {
-                Some(Target { settings: *settings.clone(), client: client.clone(), key })
-            }
+            Destination::Elasticsearch(settings, client, indices) => Some(Target {
+                settings: *settings.clone(),
+                client: client.clone(),
+                indices: indices.clone(),
+                key,
+            }),
             Destination::Store(_) | Destination::Discard => None,
         };
         let stop_delivery = Arc::new(AtomicBool::new(false));

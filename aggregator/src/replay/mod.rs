@@ -19,7 +19,7 @@ use naru_proto::ids::ClusterKey;
 use serde::{Deserialize, Serialize};
 
 use crate::deliver::{Delivery, Destination, Metrics, Supply, Trouble};
-use crate::elasticsearch::Settings;
+use crate::elasticsearch::{Indices, Settings};
 use crate::elasticsearch::client::Client;
 use crate::queue::{Letter, LetterId, Letters, Queue, Sequence};
 
@@ -120,6 +120,7 @@ pub(crate) enum ReplayError {
 pub(crate) struct Target {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
+    pub(crate) indices: Indices,
     pub(crate) key: ClusterKey,
 }
 
@@ -215,9 +216,9 @@ impl Replayer {
         overwrite: bool,
         running: &Running,
     ) -> impl FnOnce(Box<dyn Supply>) + Send + use<> {
-        let Target { settings, client, key } = target;
+        let Target { settings, client, indices, key } = target;
         let settings = Settings { overwrite, concurrency: CONCURRENCY, ..settings };
-        let destination = Destination::Elasticsearch(Box::new(settings), client);
+        let destination = Destination::Elasticsearch(Box::new(settings), client, indices);
         let (letters, metrics) = (self.letters.clone(), running.metrics.clone());
         let (trouble, stop) = (running.trouble.clone(), Arc::clone(&running.stop));
         move |supply| {
