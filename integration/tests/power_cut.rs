@@ -83,15 +83,19 @@ fn lost_in_cuts(name: &str, sync: &str, retains: bool, cuts: u32) -> Option<Vec<
     for cut in 0..cuts {
         // From the middle of a segment to a segment or two later.
         writer.append_some(30 + u64::from(cut) * 17 % 70);
-        writer.signal(Signal::STOP);
+        writer.stop();
         let log = Seen::read(&writer.log());
         let found = disk.after_power_cut(retains);
         writer.signal(Signal::CONT);
         let expected =
             if retains { log.acknowledged.clone() } else { &log.acknowledged - &log.completed };
         let letters = &log.kept - &log.settling;
-        let missing = expected.difference(&found.batches).count()
-            + letters.difference(&found.letters).count();
+        let batches_missing: Vec<_> = expected.difference(&found.batches).collect();
+        let letters_missing: Vec<_> = letters.difference(&found.letters).collect();
+        let missing = batches_missing.len() + letters_missing.len();
+        if missing > 0 {
+            println!("missing: batches {batches_missing:?}, letters {letters_missing:?}");
+        }
         println!(
             "cut {cut}: {} batches expected, {} found ({} of them retained), {} letters expected, {} found: {missing} missing",
             expected.len(),
@@ -286,6 +290,22 @@ impl Writer {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Stops it. A thread that is inside a call finishes it first: what it writes must not meet the copying.
+    fn stop(&self) {
+        self.signal(Signal::STOP);
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        eventually("every thread stands still", || {
+            for task in fs::read_dir(&tasks).unwrap() {
+                let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                let state = stat.rsplit_once(") ").unwrap().1;
+                if !state.starts_with('T') {
+                    return Err(stat);
+                }
+            }
+            Ok(())
+        });
     }
 
     fn signal(&self, signal: Signal) {

@@ -246,7 +246,7 @@ fn name(segment: Sequence) -> String {
 fn cut(reason: &str) -> &str {
     let end =
         (0..=REASON_MAX_BYTES.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
-    &reason[..end.unwrap_or_default()]
+    reason.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 fn push(out: &mut Vec<u8>, kind: u8, id: LetterId, rest: &[u8]) {
