@@ -136,7 +136,7 @@ impl Prepared {
             lock => return Ok(Some((lock, None))),
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let (holding, mut taken) = spawn_wait(&self.config, Arc::clone(&stop))?;
+        let Waiting { holding, mut taken } = spawn_wait(&self.config, Arc::clone(&stop))?;
         let taken = async {
             // Not before the files are held: whoever is told that this one stands by may end the other.
             if holding.await.is_ok() {
@@ -293,11 +293,15 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     }
 }
 
-/// Stands by on a thread. The first receiver is told when the files are held, the second has what was taken over.
-fn spawn_wait(
-    config: &Config,
-    stop: Arc<AtomicBool>,
-) -> io::Result<(oneshot::Receiver<()>, oneshot::Receiver<(Lock, Holder)>)> {
+/// A thread that stands by.
+struct Waiting {
+    /// Told when it holds the files.
+    holding: oneshot::Receiver<()>,
+    /// What it took over.
+    taken: oneshot::Receiver<(Lock, Holder)>,
+}
+
+fn spawn_wait(config: &Config, stop: Arc<AtomicBool>) -> io::Result<Waiting> {
     let (held, holding) = oneshot::channel();
     let (done, taken) = oneshot::channel();
     let (mut holder, data_dir) = (Holder::new(config), config.data_dir.clone());
@@ -309,7 +313,7 @@ fn spawn_wait(
             done.send((lock, holder)).ok();
         }
     })?;
-    Ok((holding, taken))
+    Ok(Waiting { holding, taken })
 }
 
 fn spawn_tail(parts: Parts, stop: Arc<AtomicBool>) -> io::Result<oneshot::Receiver<()>> {

@@ -52,22 +52,21 @@ impl LetterRun {
     }
 }
 
+/// Whether a letter is among those to be tried.
+type IsAsked = Box<dyn Fn(LetterId, &Letter) -> bool + Send>;
+
 /// See the module.
 pub(super) struct LetterSupply {
     run: Arc<LetterRun>,
     all: Box<dyn Iterator<Item = (LetterId, Letter)> + Send>,
-    is_asked: Box<dyn Fn(LetterId, &Letter) -> bool + Send>,
+    is_asked: IsAsked,
     stop: Arc<AtomicBool>,
     body: BodyWriter,
     is_over: bool,
 }
 
 impl LetterSupply {
-    pub(super) fn new(
-        run: Arc<LetterRun>,
-        is_asked: Box<dyn Fn(LetterId, &Letter) -> bool + Send>,
-        stop: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(run: Arc<LetterRun>, is_asked: IsAsked, stop: Arc<AtomicBool>) -> Self {
         // Letters that come meanwhile are for the next time.
         let last = run.letters.last();
         let all = run.letters.iter().take_while(move |(id, _)| id.sequence <= last);

@@ -19,8 +19,8 @@ use naru_proto::ids::ClusterKey;
 use serde::{Deserialize, Serialize};
 
 use crate::deliver::{Delivery, Destination, Metrics, Supply, Trouble};
-use crate::elasticsearch::{Indices, Settings};
 use crate::elasticsearch::client::Client;
+use crate::elasticsearch::{Indices, Settings};
 use crate::queue::{Letter, LetterId, Letters, Queue, Sequence};
 
 use entries::EntrySupply;

@@ -183,7 +183,9 @@ mod tests {
             let frames = batch::frames(&mut context, &batch.body, batch.raw_bytes as usize);
             let before = found.len();
             for frame in &frames.unwrap() {
-                let text = |raw: &[u8]| String::from_utf8_lossy(raw).trim_end()[35..].to_owned();
+                let text = |raw: &[u8]| {
+                    String::from_utf8_lossy(raw).trim_end().get(35..).unwrap().to_owned()
+                };
                 found.extend(frame.records().map(|record| (record.offset, text(record.raw))));
             }
             assert_eq!(found.len() - before, batch.records as usize);
