@@ -171,6 +171,11 @@ fn b20_a_clock_that_is_put_back_and_forward_by_a_day_changes_nothing() {
             assert!(forwarder.terminate().success());
             forwarder = story.start();
         }
+        // Before that SIGTERM would be the end of it.
+        eventually("it runs", || match forwarder.log().is_empty() {
+            true => Err("it has said nothing yet".to_owned()),
+            false => Ok(()),
+        });
     }
     story.caught_up();
     let received = story.sink.received();
