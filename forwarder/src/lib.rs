@@ -34,4 +34,3 @@ pub mod metrics;
 
 mod chance;
 mod clock;
-mod memory;

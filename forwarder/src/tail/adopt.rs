@@ -67,7 +67,7 @@ impl SourceTail {
             root,
             relative: match &self.docker {
                 Some(container) => PathBuf::from(container),
-                None => directory.path(),
+                None => Path::new(&directory.pod).join(&directory.container),
             },
             now,
             seen: BTreeSet::new(),

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use naru_proto::frame::{Extent, Format, IoStream, Source};
+use naru_proto::frame::{Extent, Format, IoStream};
 use naru_proto::ids::FileId;
 use naru_proto::wire;
 
-use super::source::Point;
+use super::source::{Origin, Point};
 use crate::batch::{Batcher, Sealed};
 use crate::clock;
 use crate::cut::{CutRecord, Sink};
@@ -34,12 +34,11 @@ impl Outgoing {
     /// Where the cutter puts the records of a source; `step_ns` is the id-time of a host file.
     pub(super) fn sink<'a>(
         &'a mut self,
-        (source, container_id): (&'a Source, &'a str),
+        origin: &'a Origin,
         format: Format,
         step_ns: Option<i64>,
     ) -> FrameSink<'a> {
-        let read_time_ns = clock::now_ns();
-        FrameSink { outgoing: self, source, container_id, format, read_time_ns, step_ns }
+        FrameSink { outgoing: self, origin, format, read_time_ns: clock::now_ns(), step_ns }
     }
 
     /// Everything that was cut of a source so far leads to this point.
@@ -67,8 +66,7 @@ impl Outgoing {
 /// Writes the records of one source into the open batch.
 pub(super) struct FrameSink<'a> {
     outgoing: &'a mut Outgoing,
-    source: &'a Source,
-    container_id: &'a str,
+    origin: &'a Origin,
     format: Format,
     read_time_ns: i64,
     step_ns: Option<i64>,
@@ -77,8 +75,8 @@ pub(super) struct FrameSink<'a> {
 impl FrameSink<'_> {
     fn header(&self, ends: wire::Ends, extents: &[Extent]) -> wire::Frame {
         wire::Frame {
-            source: Some(self.source.clone().into()),
-            container_id: self.container_id.to_owned(),
+            source: Some(self.origin.source.clone()),
+            container_id: self.origin.container_id.clone(),
             format: self.format.into(),
             extents: extents.iter().map(wire::Extent::from).collect(),
             ends: ends.into(),
