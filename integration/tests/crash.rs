@@ -8,6 +8,7 @@ use naru_integration::ledger::Again;
 use naru_integration::metrics::Metrics;
 use naru_integration::node::{Container, Kubelet};
 use naru_integration::pace::Pace;
+use naru_integration::process::Process;
 use naru_integration::rig::Rig;
 use naru_integration::seed::seeded;
 use naru_proto::frame::IoStream::{Stderr, Stdout};
@@ -24,10 +25,10 @@ const ASKED_FROM: Duration = Duration::from_millis(LIFE_MAX_MS / 3);
 /// Every so many lives the program catches up before it is killed.
 const CATCH_UP_EVERY: usize = 5;
 
-/// What the kubelet keeps: a container that is rotated more often before its lines were read loses the oldest by right.
+/// What the kubelet keeps: a container that is rotated more often before its lines are saved as read loses the oldest by right.
 const ROTATIONS_MAX: u32 = 3;
 
-/// The writers, and how often each was rotated since the program last had everything.
+/// The writers, and how often each was rotated since the program had everything and had saved that.
 struct Writers {
     kubelet: Kubelet,
     containers: Vec<(Container, u32)>,
@@ -55,7 +56,17 @@ impl Writers {
         }
     }
 
-    fn everything_was_read(&mut self) {
+    /// Everything that was written is there, and the checkpoint says so: two more lines are saved one after the other, and
+    /// all that came before is saved with the second.
+    fn everything_is_saved(&mut self, rig: &Rig, process: &mut Process) {
+        let address = process.ready();
+        rig.caught_up(address);
+        let mut syncs = || process.metrics().count("naru_forwarder_checkpoint_syncs_total", "");
+        let before = syncs();
+        while syncs() < before + 2 {
+            self.containers[0].0.line(Stdout, "one more");
+            rig.caught_up(address);
+        }
         self.containers.iter_mut().for_each(|(_, rotations)| *rotations = 0);
     }
 }
@@ -97,9 +108,7 @@ fn b12_fifty_kills_lose_nothing_and_index_nothing_twice() {
         let begun = Instant::now();
         let mut process = rig.standalone();
         if life % CATCH_UP_EVERY == CATCH_UP_EVERY - 1 {
-            let address = process.ready();
-            rig.caught_up(address);
-            writers.everything_was_read();
+            writers.everything_is_saved(&rig, &mut process);
         }
         let still = Duration::from_millis(random.u64(..LIFE_MAX_MS));
         let age = begun.elapsed() + still;

@@ -13,7 +13,7 @@ use naru_integration::node::{Container, Kubelet};
 use naru_integration::pace::Pace;
 use naru_integration::process::Process;
 use naru_integration::rig::Rig;
-use naru_integration::scale::{is_long, scaled};
+use naru_integration::scale::scaled;
 use naru_integration::seed::seeded;
 use naru_integration::sink::{Keep, Sink};
 use naru_proto::frame::IoStream::{Stderr, Stdout};
@@ -151,11 +151,6 @@ fn b16_what_a_kubelet_deletes_while_nobody_runs_is_declared() {
 
 #[test]
 fn b16_what_a_kubelet_deletes_while_the_forwarder_hangs_is_declared() {
-    // Known to fail at times: docs/gaps.md. Until that is mended it is a story for NARU_LONG=1.
-    if !is_long() {
-        println!("skipped: a forwarder that hangs while a kubelet deletes: docs/gaps.md");
-        return;
-    }
     let (rig, sink, mut load, mut forwarder) = begin("unseen, frozen");
     let freezes = scaled(10, 200);
     for _ in 0..freezes {

@@ -268,10 +268,12 @@ impl SourceTail {
         look.adopted.fine.push(look.relative.join(&entry.name));
         // A compressed file is whole: what it holds is all that it will.
         let head = format.head(&head).unwrap_or(&head);
+        let size = gzip_size(&file);
         let content = Content::Gzip(file, None);
         let Some(index) = self.known_compressed(head, &content, &entry.name, look) else {
             let mut found = new_file(&entry, &stat, look.now);
             found.gzip_identity = Some(stat.identity);
+            found.size = size.map_or(0, u64::from);
             found.content = content;
             found.id = Some(self.container_file_id(head, 0));
             while self.files.iter().any(|other| other.id == found.id) {
@@ -288,10 +290,6 @@ impl SourceTail {
             return;
         }
         known.rename(&entry);
-        let size = match &content {
-            Content::Gzip(file, _) => gzip_size(file),
-            Content::Plain(_) | Content::Closed => None,
-        };
         let unread = size.is_none_or(|size| size != known.read as u32) && !known.given_up;
         if !known.is_open() && (!known.passed || unread) {
             known.content = content;
@@ -308,8 +306,10 @@ impl SourceTail {
         name: &str,
         look: &Look<'_>,
     ) -> Option<usize> {
-        let alike = |file: &TailedFile| {
-            file.id.is_some() && file.id == Some(self.container_file_id(head, file.salt))
+        let alike = |file: &TailedFile| match file.id {
+            Some(id) => id == self.container_file_id(head, file.salt),
+            // One without a line has nothing else that it could be known by.
+            None => head.is_empty() && matches!(file.content, Content::Plain(_)) && file.size == 0,
         };
         let mut matching: Vec<usize> = (0..self.files.len())
             .filter(|index| self.files.get(*index).is_some_and(alike))

@@ -68,7 +68,10 @@ impl Tailer {
                     continue;
                 };
                 let Ok(stat) = identity::stat(handle) else { continue };
-                let needed = file.is_gzip() && !file.passed || stat.size > file.acknowledged;
+                let needed = match file.is_gzip() {
+                    true => !file.passed || file.size > file.acknowledged,
+                    false => stat.size > file.acknowledged,
+                };
                 let waits = file.waits && !needed;
                 if !stat.unlinked || !(needed || waits) {
                     file.held_since = None;

@@ -54,6 +54,7 @@ impl Tailer {
         if changes.is_empty() {
             return;
         }
+        self.changes += 1;
         let before = self.before_deletions(&changes);
         for directory in &changes.containers {
             self.look_into(directory, now);
@@ -178,6 +179,7 @@ impl Tailer {
             let linked = self.docker_link(directory, &entries);
             let Some(source) = self.sources.get_mut(&index) else { continue };
             let before = source.open_files();
+            source.is_looked_at(self.changes);
             let adopted = match linked.or_else(|| source.docker.clone()) {
                 Some(container) => self.adopt_docker(index, &container, now),
                 None => Ok(source.adopt(&root, entries, now)),

@@ -22,9 +22,21 @@ pub(super) struct Names {
     forgotten: VecDeque<String>,
     /// Files that were live when they were seen last, and were deleted under a rotated name.
     unnamed: usize,
+    /// After which changes the source was looked at last, and when its files had been written to last before that.
+    looked: Option<(u64, Option<i64>)>,
 }
 
 impl Names {
+    /// When the source was written to last, before it was looked at and before the changes of this number were told.
+    ///
+    /// What is told now may have happened before the look that followed the changes before: that has seen what came after.
+    fn before(&self, changes: u64, now_ns: Option<i64>) -> Option<i64> {
+        match self.looked {
+            Some((number, Some(before_ns))) if number + 1 == changes => Some(before_ns),
+            _ => now_ns,
+        }
+    }
+
     /// A file was live when it was seen last, and is gone while later ones are there.
     pub(super) fn deleted_unnamed(&mut self) {
         self.unnamed += 1;
@@ -61,6 +73,18 @@ fn stamp(file: &TailedFile) -> Option<String> {
 }
 
 impl SourceTail {
+    /// It is looked at after the changes of this number.
+    pub(super) fn is_looked_at(&mut self, changes: u64) {
+        if self.names.looked.is_none_or(|(number, _)| number != changes) {
+            self.names.looked = Some((changes, self.modified_ns()));
+        }
+    }
+
+    /// When it was written to last, as far as was seen.
+    fn modified_ns(&self) -> Option<i64> {
+        self.files.iter().map(|file| file.modified_ns).max()
+    }
+
     /// How many of these deleted files nobody has seen.
     fn unseen(&mut self, stamps: &[&String]) -> usize {
         let known = |deleted: &String| {
@@ -97,8 +121,8 @@ impl Tailer {
         let of = changes.deleted_rotated.iter().filter_map(|(directory, run, _)| {
             let source = pods::source(&self.config.node, directory, *run)?;
             let index = *self.by_writer.get(&source.writer)?;
-            let files = &self.sources.get(&index)?.files;
-            Some((index, files.iter().map(|file| file.modified_ns).max()?))
+            let source = self.sources.get(&index)?;
+            Some((index, source.names.before(self.changes, source.modified_ns())?))
         });
         of.collect()
     }

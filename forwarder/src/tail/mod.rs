@@ -107,6 +107,8 @@ pub struct Parts {
 pub struct Tailer {
     config: Config,
     discovery: Discovery,
+    /// How often it told of changes.
+    changes: u64,
     checkpoint: Checkpoint,
     /// The aggregator's, the last that was heard or saved.
     policy: Option<wire::Policy>,
@@ -178,6 +180,7 @@ impl Tailer {
                 config.containers.as_ref().and_then(|containers| containers.docker.clone()),
             )
             .with_links(config.containers.as_ref().and_then(|containers| containers.links.clone())),
+            changes: 0,
             links: Links::default(),
             inherited,
             policy,

@@ -317,6 +317,10 @@ impl Tailer {
             self.unreadable(index, at, &error);
             return Step::Again;
         }
+        if file.is_gzip() {
+            // What its trailer says is the size of its last member.
+            file.size = file.read;
+        }
         // What a host file's writer has not ended stays unread; it is looked at again when it grows.
         file.looked_at = file.size;
         file.drop_decompressor();

@@ -200,7 +200,9 @@ fn b7_with_few_descriptors_all_files_are_read_in_the_end() {
             log.write_all(format!("{line}\n").as_bytes()).unwrap();
         }
         node.settle(DONE);
-        assert!(node.tailer().open_files <= 6, "{}", node.tailer().open_files);
+        // A directory is looked into whole: with one descriptor left, that of the container that was rotated.
+        let most = 3 + round + 1;
+        assert!(node.tailer().open_files <= most, "{} in {round}", node.tailer().open_files);
         assert_eq!(node.missing().len(), 0, "in round {round}");
         writers[0].lines(&mut node, 3);
         writers[0].rotate();

@@ -1,7 +1,7 @@
 //! Stories of files that came and went without being seen: what the kubelet deletes meanwhile is declared lost.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use naru_proto::wire::GapReason;
 
@@ -133,4 +133,78 @@ fn b16_nothing_is_declared_of_files_that_were_seen() {
     node.settle(20 * SECOND);
     node.check();
     assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+}
+
+#[test]
+fn b16_a_compressed_file_without_a_line_hides_no_later_loss() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    node.settle(2 * SECOND);
+    writer.rotate();
+    node.settle(5 * SECOND);
+    // Between two looks: what was live and empty is rotated and compressed.
+    let empty = writer.rotate();
+    writer.gzip(&empty, || ());
+    writer.lines(&mut node, 4);
+    node.settle(5 * SECOND);
+    node.check();
+    assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+    writer.rotate();
+    writer.lines(&mut node, 4);
+    let unseen = writer.rotate();
+    fs::remove_file(unseen).unwrap();
+    writer.lines(&mut node, 5);
+    node.settle(5 * SECOND);
+    declared(&node, 4);
+}
+
+#[test]
+fn b6_a_compressed_file_that_is_larger_than_its_lines_is_read_and_forgotten() {
+    for lines in [0, 1] {
+        let mut node = Node::new(&[]);
+        let mut writer = Writer::new(&node, 0);
+        writer.lines(&mut node, lines);
+        let rotated = writer.rotate();
+        writer.gzip(&rotated, || ());
+        // The node starts with it: nobody knew the plain file.
+        node.restart();
+        node.settle(20 * SECOND);
+        let behind: Vec<_> =
+            node.tailer().rows().iter().map(|row| (row.lag, row.behind_seconds)).collect();
+        assert_eq!(behind, [(0, 0), (0, 0)]);
+        assert_eq!(node.tailer().open_files, 1, "only the live file stays open");
+        fs::remove_file(super::node::gzip_of(&rotated)).unwrap();
+        node.settle(20 * SECOND);
+        assert_eq!(node.tailer().rows().len(), 1);
+        node.check();
+    }
+}
+
+#[test]
+fn b16_a_loss_begins_before_it_also_when_its_deletion_is_told_late() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    writer.lines(&mut node, 3);
+    node.settle(2 * SECOND);
+    let known_ns = modified_ns(&writer.live());
+    // The forwarder hangs after it was told that something happened, and before it looks what.
+    writer.rotate();
+    let tailer = node.tailer_mut();
+    let changes = tailer.discovery.changes();
+    writer.lines(&mut node, 4);
+    let unseen = writer.rotate();
+    fs::remove_file(unseen).unwrap();
+    writer.lines(&mut node, 5);
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    fs::File::open(writer.live()).unwrap().set_modified(later).unwrap();
+    node.tailer_mut().apply(changes, crate::clock::now());
+    node.settle(5 * SECOND);
+    declared(&node, 4);
+    assert_eq!(node.gaps[0].from_time_ns, known_ns);
+}
+
+fn modified_ns(path: &std::path::Path) -> i64 {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as i64
 }
