@@ -161,7 +161,7 @@ impl SourceTail {
             return Some((entry, true));
         }
         if !entry.gzip || !look.seen.contains(&index) {
-            file.rename(&entry);
+            self.rename(index, &entry);
         }
         look.seen.insert(index);
         look.adopted.fine.push(look.relative.join(&entry.name));
@@ -289,12 +289,12 @@ impl SourceTail {
         if twin {
             return;
         }
-        known.rename(&entry);
         let unread = size.is_none_or(|size| size != known.read as u32) && !known.given_up;
         if !known.is_open() && (!known.passed || unread) {
             known.content = content;
             known.size = known.size.max(known.read + u64::from(unread));
         }
+        self.rename(index, &entry);
     }
 
     /// The file of which this is the compressed twin: its first line is the same, and so is what stands before the byte
@@ -372,7 +372,7 @@ impl SourceTail {
             file.identity = Some(stat.identity);
             file.size = file.size.max(stat.size);
         }
-        file.rename(&entry);
+        self.rename(index, &entry);
     }
 
     fn add(&mut self, file: TailedFile, look: &mut Look<'_>) {

@@ -9,7 +9,7 @@ use super::Tailer;
 use super::file::TailedFile;
 use super::gaps::Loss;
 use super::source::SourceTail;
-use crate::discover::pods::Order;
+use crate::discover::pods::{LogFile, Order};
 use crate::discover::{Changes, pods};
 
 /// Rotated files that were forgotten last, whose deletion may still be told: a kubelet keeps four.
@@ -40,6 +40,11 @@ impl Names {
     /// A file was live when it was seen last, and is gone while later ones are there.
     pub(super) fn deleted_unnamed(&mut self) {
         self.unnamed += 1;
+    }
+
+    /// It is not: a look at a directory may miss what is being renamed.
+    fn found_again(&mut self) {
+        self.unnamed = self.unnamed.saturating_sub(1);
     }
 
     /// A file is not kept any more.
@@ -73,6 +78,16 @@ fn stamp(file: &TailedFile) -> Option<String> {
 }
 
 impl SourceTail {
+    /// A file has another name, or that of its twin.
+    pub(super) fn rename(&mut self, index: usize, entry: &LogFile) {
+        let Some(file) = self.files.get_mut(index) else { return };
+        if file.order != Order::Live && stamp(file).is_none() {
+            self.names.found_again();
+            file.order.clone_from(&entry.order);
+        }
+        file.rename(entry);
+    }
+
     /// It is looked at after the changes of this number.
     pub(super) fn is_looked_at(&mut self, changes: u64) {
         if self.names.looked.is_none_or(|(number, _)| number != changes) {

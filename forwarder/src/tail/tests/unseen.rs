@@ -204,6 +204,38 @@ fn b16_a_loss_begins_before_it_also_when_its_deletion_is_told_late() {
     assert_eq!(node.gaps[0].from_time_ns, known_ns);
 }
 
+#[test]
+fn b16_a_file_that_a_look_did_not_see_for_once_hides_no_later_loss() {
+    for rotated in [false, true] {
+        let mut node = Node::new(&[]);
+        let mut writer = Writer::new(&node, 0);
+        writer.lines(&mut node, 3);
+        node.settle(2 * SECOND);
+        // A directory that is read while a file in it is renamed may show neither of its names.
+        let hidden = node.container().join("renamed");
+        fs::rename(writer.live(), &hidden).unwrap();
+        fs::write(writer.rotated(0), b"").unwrap();
+        node.settle(SECOND / 4);
+        match rotated {
+            true => {
+                fs::rename(&hidden, writer.rotated(1)).unwrap();
+                writer.reopen();
+            }
+            false => fs::rename(&hidden, writer.live()).unwrap(),
+        }
+        writer.lines(&mut node, 3);
+        node.settle(5 * SECOND);
+        node.check();
+        writer.rotate();
+        writer.lines(&mut node, 4);
+        let unseen = writer.rotate();
+        fs::remove_file(unseen).unwrap();
+        writer.lines(&mut node, 5);
+        node.settle(5 * SECOND);
+        declared(&node, 4);
+    }
+}
+
 fn modified_ns(path: &std::path::Path) -> i64 {
     let modified = fs::metadata(path).unwrap().modified().unwrap();
     modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as i64
