@@ -4,8 +4,11 @@
 //! together: what was live at the last look, and what has come since it was renamed, is newer than all that had a rotated
 //! name by then. Pure but for the source that it orders.
 
+use std::time::Duration;
+
 use super::file::{Content, TailedFile};
 use super::source::SourceTail;
+use crate::clock;
 use crate::discover::pods::{LogFile, Order};
 use crate::identity;
 
@@ -72,6 +75,14 @@ impl TailedFile {
             }
             Content::Closed => false,
         }
+    }
+
+    /// It was not written to for so long, by its own time: what is found late has grown just now, and not been written to.
+    pub(super) fn is_quiet_for(&self, time: Duration) -> bool {
+        let Content::Plain(handle) = &self.content else { return false };
+        let age = |stat: identity::Stat| clock::now_ns().saturating_sub(stat.modified_ns);
+        identity::stat(handle)
+            .is_ok_and(|stat| u128::try_from(age(stat)).unwrap_or(0) >= time.as_nanos())
     }
 
     /// It has another name, or its twin's: what was found out about its order holds as long as that stays.

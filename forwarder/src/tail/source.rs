@@ -217,8 +217,11 @@ impl SourceTail {
             None if file.gone => true,
             None => return End::Open,
         };
-        let quiet = now.saturating_duration_since(file.grew) >= ROTATION_GRACE;
-        if over && quiet { End::Over } else { End::Soon }
+        let quiet = || {
+            now.saturating_duration_since(file.grew) >= ROTATION_GRACE
+                || file.is_quiet_for(ROTATION_GRACE)
+        };
+        if over && quiet() { End::Over } else { End::Soon }
     }
 
     /// Whether the unterminated last line of a file that ends must be cut: not while a daemon may still end it.

@@ -230,3 +230,22 @@ fn b12_what_was_sent_and_not_acknowledged_is_sent_again() {
     node.check();
     assert!(node.gaps.is_empty());
 }
+
+/// The forwarder was frozen, or held up by whoever takes what it sends: nobody waits for late lines of files that are long quiet.
+#[test]
+fn b2_a_backlog_of_rotated_files_is_read_without_a_wait_for_each() {
+    let mut node = Node::new(&[]);
+    let mut writer = Writer::new(&node, 0);
+    let old = std::time::SystemTime::now() - Duration::from_secs(60);
+    node.round();
+    for _ in 0..20 {
+        // It is found before it has a line.
+        node.look_into_containers();
+        writer.lines(&mut node, 3);
+        let rotated = writer.rotate();
+        std::fs::File::open(rotated).unwrap().set_modified(old).unwrap();
+    }
+    writer.lines(&mut node, 3);
+    node.settle(SECOND);
+    node.check();
+}
