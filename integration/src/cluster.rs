@@ -174,7 +174,7 @@ impl Cluster {
             String::new()
         };
         let text = format!(
-            "cluster: {CLUSTER}\nnode: {}\ndata_dir: {}\nhttp: 127.0.0.1:0\n\
+            "cluster: {CLUSTER}\nnode: {}\ndata_dir: {}\nhttp: 127.0.0.1:0\nhold: {{free_percent: 0}}\n\
              aggregator: {{address: \"{}\"{security}}}\ncontainers:\n  path: {}\n{}",
             member.name,
             self.path(&format!("{}-data", member.name)).display(),

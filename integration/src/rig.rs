@@ -110,7 +110,7 @@ impl Rig {
         command
     }
 
-    /// Writes its configuration and returns where that is.
+    /// Writes its configuration and returns where that is. How full this machine's disk is makes no difference.
     #[must_use]
     pub fn configure_forwarder(&self, aggregator: &str) -> PathBuf {
         let config = self.path("forwarder.yaml");
@@ -119,6 +119,7 @@ impl Rig {
              node: {NODE_NAME}\n\
              data_dir: {}\n\
              http: 127.0.0.1:0\n\
+             hold: {{free_percent: 0}}\n\
              aggregator: {{{aggregator}}}\n\
              containers:\n  path: {}\n{}",
             self.forwarder_data().display(),

@@ -14,7 +14,7 @@ use super::super::{Parts, Tailer};
 use crate::channel::{self, Outbound, SessionEnd};
 use crate::checkpoint::{Binding, Checkpoint};
 use crate::clock;
-use crate::config::{Config, Containers, Input};
+use crate::config::{Config, Containers, Hold, Input};
 use crate::connect::Target;
 use crate::discover::host::HostPattern;
 use crate::health::Health;
@@ -146,7 +146,8 @@ impl Node {
             containers: Some(Containers::at(&directory.join("pods"))),
             files: self.files.clone(),
             since: None,
-            hold: crate::config::Hold::default(),
+            // How full this machine's disk is makes no difference.
+            hold: Hold { min_free_percent: 0, ..Hold::default() },
             http: None,
         };
         (self.configure)(directory, &mut config);
