@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -11,13 +12,14 @@ use tokio::runtime::Runtime;
 use super::filter::LetterFilter;
 use super::server::{Socket, State};
 use super::*;
-use crate::deliver::Trouble;
+use crate::deliver::{Parked, ParkedConfig, Trouble};
 use crate::queue::{Content, Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
 use crate::replay::Replayer;
 
 struct Running {
     socket: Option<Socket>,
     letters: Letters,
+    parked: Parked,
     queue: Arc<Queue>,
     runtime: Runtime,
 }
@@ -35,10 +37,19 @@ fn run(data_dir: &Path) -> Running {
     let queue = Arc::new(queue);
     let replayer = Replayer::new(Arc::clone(&queue), letters.clone(), None);
     let trouble = Trouble::default();
-    let state = State::new(data_dir, Arc::clone(&queue), letters.clone(), trouble, replayer);
+    let parked = ParkedConfig { reserve_percent: 0, ..ParkedConfig::new(data_dir.join("parked")) };
+    let parked = Parked::open(parked).unwrap();
+    let state = State::new(
+        data_dir,
+        Arc::clone(&queue),
+        letters.clone(),
+        parked.clone(),
+        trouble,
+        replayer,
+    );
     let socket = runtime.block_on(async { Socket::open(data_dir, state) });
     assert!(socket.is_some());
-    Running { socket, letters, queue, runtime }
+    Running { socket, letters, parked, queue, runtime }
 }
 
 impl Running {
@@ -60,9 +71,10 @@ impl Running {
     /// Leaves the socket behind, as `kill -9` does.
     fn end(mut self, data_dir: &Path) {
         drop(self.socket.take());
-        self.runtime.shutdown_background();
+        // The answers that were given hold the directory until they are gone.
+        self.runtime.shutdown_timeout(Duration::from_secs(10));
         self.queue.close();
-        drop((self.queue, self.letters));
+        drop((self.queue, self.letters, self.parked));
         drop(UnixListener::bind(data_dir.join(SOCKET)).unwrap());
         assert!(data_dir.join(SOCKET).exists());
     }
