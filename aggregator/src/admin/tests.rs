@@ -52,20 +52,32 @@ fn run(data_dir: &Path) -> Running {
     Running { socket, letters, parked, queue, runtime }
 }
 
+fn append(runtime: &Runtime, queue: &Queue, count: u64) {
+    for number in 0..count {
+        let body = Bytes::from(format!("batch {number}"));
+        let batch = StoredBatch {
+            node: "node-1".to_owned(),
+            received_ms: 1,
+            records: 1,
+            raw_bytes: 9,
+            crc32c: crc32c::crc32c(&body),
+            body,
+        };
+        runtime.block_on(queue.append(batch)).unwrap();
+    }
+}
+
+/// What an earlier run has parked: three entries.
+fn park(data_dir: &Path) {
+    let dir = data_dir.join("parked").join("logstash-2026.11.21");
+    let config = QueueConfig { reserve_percent: 0, ballast_bytes: 0, ..QueueConfig::new(dir) };
+    let (chain, _) = Queue::open(config).unwrap();
+    append(&Runtime::new().unwrap(), &chain, 3);
+}
+
 impl Running {
     fn append(&self, count: u64) {
-        for number in 0..count {
-            let body = Bytes::from(format!("batch {number}"));
-            let batch = StoredBatch {
-                node: "node-1".to_owned(),
-                received_ms: 1,
-                records: 1,
-                raw_bytes: 9,
-                crc32c: crc32c::crc32c(&body),
-                body,
-            };
-            self.runtime.block_on(self.queue.append(batch)).unwrap();
-        }
+        append(&self.runtime, &self.queue, count);
     }
 
     /// Leaves the socket behind, as `kill -9` does.
@@ -97,6 +109,7 @@ const HOSTILE: &[u8] = b"2026-11-22T00:00:00Z stdout F \x1b[2J\xff\xe2\x80\xae e
 
 /// Asks, and asks again when the aggregator is gone.
 fn while_running_and_after(data_dir: &Path, ask: impl Fn(bool)) {
+    park(data_dir);
     let running = run(data_dir);
     running.append(5);
     let many: Vec<_> = (1..=200).map(|offset| letter(offset, b"a line\n")).collect();
@@ -125,6 +138,8 @@ fn the_queue_is_reported() {
         assert_eq!(report.full, None);
         assert_eq!(report.dead_letters, running.then_some(201));
         assert!(report.quarantined.is_empty());
+        let parked: Vec<_> = report.parked.iter().map(|one| (&*one.index, one.entries)).collect();
+        assert_eq!(parked, [("logstash-2026.11.21", 3)]);
     });
 }
 
@@ -199,7 +214,7 @@ fn segments_are_verified_running_or_not() {
         let mut found = Vec::new();
         client::verify(dir.path(), |segment| found.push(segment)).unwrap();
         let sums: Vec<_> = found.iter().map(|s| (s.entries, s.batches, s.is_damaged())).collect();
-        assert_eq!(sums, [(2, 201, false), (5, 5, false)], "{found:?}");
+        assert_eq!(sums, [(2, 201, false), (3, 3, false), (5, 5, false)], "{found:?}");
     });
 }
 

@@ -431,3 +431,6 @@ fn is_name(label: &str) -> bool {
         && label.bytes().all(is_plain)
         && label.len() <= 255
 }
+
+#[cfg(test)]
+mod tests;

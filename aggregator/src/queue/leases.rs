@@ -15,8 +15,9 @@ use super::config::QueueConfig;
 use super::done::Done;
 use super::entry::{Entry, Sequence};
 
-/// Entries that make delivery behind: more than are ever leased at once, and some seconds of a busy server's time.
-const BEHIND: u64 = 64;
+/// Entries that make delivery behind: as many more as are leased at once. With 64, what was new after a short outage came
+/// after the 64 before it, which a busy server needs many seconds for.
+const BEHIND: u64 = 16;
 /// The same of what is new: some seconds of the fastest commits (about a hundred a second). What is left behind again is
 /// delivered after all that is older.
 const NEWEST_BEHIND: u64 = 512;

@@ -224,7 +224,7 @@ fn a_commit_that_hangs_stops_intake_until_it_returns() {
 #[test]
 fn what_is_new_and_a_backlog_have_their_turns_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let config = || QueueConfig { max_leases: 4, ..small(dir.path()) };
+    let config = || QueueConfig { max_leases: 4, in_order: false, ..small(dir.path()) };
     let queue = open(config());
     fill(&queue, 0..200, 8_000);
     let mut reader = queue.reader().unwrap();
@@ -262,7 +262,7 @@ fn what_is_new_and_a_backlog_have_their_turns_over_a_restart() {
 #[test]
 fn in_order_means_all_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let queue = open(QueueConfig { in_order: true, ..small(dir.path()) });
+    let queue = open(small(dir.path()));
     fill(&queue, 0..150, 100);
     assert_eq!(drain(&queue), (0..150).collect::<Vec<_>>());
 }

@@ -24,6 +24,7 @@ pub(super) fn small(dir: &Path) -> QueueConfig {
         segment_max_keys: 64,
         reserve_percent: 0,
         ballast_bytes: 0,
+        in_order: true,
         tuning: Tuning { sled_segment_bytes: 32 << 10, sync: SyncMode::Data },
         ..QueueConfig::new(dir)
     }
