@@ -49,6 +49,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         data_dir: config.data_dir.clone(),
         queue_max_bytes: config.queue_max_bytes,
         retain: config.retain,
+        parked: Some(config.parked.clone()),
         letters_max_bytes: config.letters_max_bytes,
         letters_max_age: config.letters_max_age,
         security: config.security.clone(),

@@ -1,11 +1,6 @@
 //! Whether lines can pass, and if not, why: the sentences of `/readyz`. Pure.
 
-use std::time::Duration;
-
 use crate::queue::{Full, Stats};
-
-/// Forwarders that hear no acknowledgement for 15 s go elsewhere; before that somebody should know why.
-const COMMIT_MAX: Duration = Duration::from_secs(10);
 
 /// What is wrong; nothing when all is well.
 pub(crate) fn not_ready(
@@ -15,11 +10,12 @@ pub(crate) fn not_ready(
 ) -> Vec<String> {
     let draining = is_draining
         .then(|| "stopping: nothing is taken in, what is queued is delivered".to_owned());
-    let full = stats.full.map(|full| full_sentence(full).to_owned());
-    let hangs = stats.commit_running.filter(|running| *running > COMMIT_MAX).map(|running| {
-        format!("the disk hangs: a write of the queue has not ended for {} s", running.as_secs())
+    let full = stats.full.map(|full| {
+        let running = stats.commit_running.filter(|_| full == Full::Hanging);
+        let seconds = running.map(|running| format!(": for {} s now", running.as_secs()));
+        format!("{}{}", full_sentence(full), seconds.unwrap_or_default())
     });
-    [draining, full, hangs, delivery_trouble].into_iter().flatten().collect()
+    [draining, full, delivery_trouble].into_iter().flatten().collect()
 }
 
 /// Why nothing more is taken in.
@@ -31,11 +27,16 @@ pub(crate) fn full_sentence(full: Full) -> &'static str {
         Full::Disk => {
             "the queue is full: the disk has less than its reserve left, and forwarders keep their lines"
         }
+        Full::Hanging => {
+            "the disk hangs: a write of the queue does not end, and forwarders go elsewhere or keep their lines"
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::queue::Sequence;
 
@@ -68,10 +69,12 @@ mod tests {
         let full = Stats { full: Some(Full::Queue), ..well.clone() };
         check(&full, None, true, &["stopping", "takes all it may"]);
         let hangs = Stats {
-            full: Some(Full::Disk),
+            full: Some(Full::Hanging),
             commit_running: Some(Duration::from_secs(12)),
             ..well.clone()
         };
-        check(&hangs, None, false, &["reserve", "for 12 s"]);
+        check(&hangs, None, false, &["forwarders go elsewhere or keep their lines: for 12 s"]);
+        let short = Stats { full: Some(Full::Disk), ..well.clone() };
+        check(&short, None, false, &["reserve"]);
     }
 }

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::deliver::{self, Delivery, Destination, Trouble};
+use crate::deliver::{self, Delivery, Destination, Parked, ParkedConfig, Trouble};
 use crate::ingest::{self, Excluded, IngestConfig, Security, SecurityError};
 use crate::metrics::{self, Gauges, PREFIX};
 use crate::queue::{Letters, LettersConfig, Queue, QueueConfig, Retain};
@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) queue_max_bytes: u64,
     pub(crate) retain: Retain,
+    /// None where no index can be blocked alone.
+    pub(crate) parked: Option<ParkedConfig>,
     pub(crate) letters_max_bytes: u64,
     pub(crate) letters_max_age: Option<Duration>,
     pub(crate) security: Security,
@@ -107,6 +109,7 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<
 pub(crate) struct Storage {
     queue: Queue,
     letters: Letters,
+    parked: Parked,
 }
 
 impl Storage {
@@ -133,7 +136,8 @@ impl Storage {
         }
         let letters =
             LettersConfig::new(plan.data_dir.join("dead-letters"), plan.letters_max_bytes);
-        Ok(Self { queue, letters: Letters::open(letters)? })
+        let parked = plan.parked.clone().map_or_else(|| Ok(Parked::never()), Parked::open)?;
+        Ok(Self { queue, letters: Letters::open(letters)?, parked })
     }
 }
 
@@ -158,6 +162,8 @@ pub(crate) struct Extra {
 pub(crate) struct Stages {
     queue: Arc<Queue>,
     letters: Letters,
+    parked: Parked,
+    delivered: deliver::Metrics,
     trouble: Trouble,
     is_draining: Arc<AtomicBool>,
     service: ingest::Service,
@@ -180,7 +186,7 @@ impl Stages {
         listener: TcpListener,
         registry: &mut Registry,
     ) -> Result<Self, StageError> {
-        let Storage { queue, letters } = storage;
+        let Storage { queue, letters, parked } = storage;
         let trouble = Trouble::default();
         let key = ClusterKey::of(&plan.cluster);
         let target = match &destination {
@@ -193,13 +199,18 @@ impl Stages {
             Destination::Store(_) | Destination::Discard => None,
         };
         let stop_delivery = Arc::new(AtomicBool::new(false));
+        let delivered = deliver::Metrics::default();
+        delivered.register(registry.sub_registry_with_prefix(PREFIX));
         let delivery = {
-            let metrics = deliver::Metrics::default();
-            metrics.register(registry.sub_registry_with_prefix(PREFIX));
+            let metrics = delivered.clone();
             let reader = queue.reader().ok_or(StageError::Ended("queue"))?;
             let (letters, trouble) = (letters.clone(), trouble.clone());
             let delivery = Delivery::new(reader, key, destination, letters, metrics, trouble);
-            deliver(delivery, Arc::clone(&stop_delivery), plan.delivery_grace)?
+            deliver(
+                delivery.parking(parked.clone()),
+                Arc::clone(&stop_delivery),
+                plan.delivery_grace,
+            )?
         };
         let queue = Arc::new(queue);
         let (sink, waiting) = mpsc::channel(INTAKE);
@@ -215,6 +226,7 @@ impl Stages {
                 &plan.data_dir,
                 Arc::clone(&queue),
                 letters.clone(),
+                parked.clone(),
                 trouble.clone(),
                 Replayer::new(Arc::clone(&queue), letters.clone(), target),
             ),
@@ -226,6 +238,8 @@ impl Stages {
             service,
             queue,
             letters,
+            parked,
+            delivered,
             trouble,
             is_draining: Arc::default(),
             intake,
@@ -253,8 +267,10 @@ impl Stages {
         let Extra { search, not_ready, refresh } = extra;
         let gauges = Gauges::register(&mut registry);
         let (queue, letters) = (Arc::clone(&self.queue), self.letters.clone());
+        let (parked, delivered) = (self.parked.clone(), self.delivered.clone());
         let metrics = move || {
             gauges.refresh(&queue, &letters);
+            parked.refresh(&delivered);
             refresh();
             metrics::text(&registry)
         };

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use naru_aggregator::deliver::{Delivery, Destination, Metrics, Trouble};
+use naru_aggregator::deliver::{Delivery, Destination, Metrics, Parked, ParkedConfig, Trouble};
 use naru_aggregator::elasticsearch::client::Client;
 use naru_aggregator::elasticsearch::namespaces::Namespaces;
 use naru_aggregator::elasticsearch::{Host, Indices, Settings};
@@ -35,6 +35,8 @@ const NAMESPACE: &str = "shop";
 pub struct Delivering {
     queue: Queue,
     letters: Letters,
+    parked: Option<Parked>,
+    delivered: Metrics,
     registry: Registry,
     /// Why it waits.
     pub trouble: Trouble,
@@ -46,7 +48,7 @@ pub struct Delivering {
     day: i64,
     step_ns: i64,
     namespace: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Settings for one host, with what makes a test short.
@@ -68,6 +70,22 @@ impl Delivering {
     /// The same when these are in the queue before: a backlog.
     #[must_use]
     pub fn start_with(settings: Settings, backlog: impl IntoIterator<Item = StoredBatch>) -> Self {
+        Self::start_as(settings, backlog, None)
+    }
+
+    /// What waits for its index is parked; the defaults may be changed before.
+    #[must_use]
+    pub fn start_parking(settings: Settings, change: impl FnOnce(&mut ParkedConfig)) -> Self {
+        let mut config = ParkedConfig { reserve_percent: 0, ..ParkedConfig::new("") };
+        change(&mut config);
+        Self::start_as(settings, [], Some(config))
+    }
+
+    fn start_as(
+        settings: Settings,
+        backlog: impl IntoIterator<Item = StoredBatch>,
+        parking: Option<ParkedConfig>,
+    ) -> Self {
         // Whoever installed one before is right as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let directory = tempfile::tempdir().unwrap();
@@ -85,20 +103,28 @@ impl Delivering {
         let namespaces = Namespaces::open(&file, settings.max_namespaces).unwrap();
         let indices = Indices::new(settings.index.clone(), namespaces);
         let destination = Destination::Elasticsearch(Box::new(settings), client, indices);
-        let delivery = Delivery::new(
+        let mut delivery = Delivery::new(
             queue.reader().unwrap(),
             ClusterKey::of(CLUSTER),
             destination,
             letters.clone(),
-            metrics,
+            metrics.clone(),
             trouble.clone(),
         );
+        let parked = parking.map(|config| {
+            Parked::open(ParkedConfig { dir: directory.path().join("parked"), ..config }).unwrap()
+        });
+        if let Some(parked) = &parked {
+            delivery = delivery.parking(parked.clone());
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || delivery.run(&stopped, GRACE));
         Self {
             queue,
             letters,
+            parked,
+            delivered: metrics,
             registry,
             trouble,
             stop,
@@ -109,7 +135,7 @@ impl Delivering {
             day: 0,
             step_ns: 1_000_000,
             namespace: NAMESPACE.to_owned(),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -165,6 +191,21 @@ impl Delivering {
         self.queue.stats().entries == 0
     }
 
+    /// Entries that are not completed.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.queue.stats().entries
+    }
+
+    /// The side chains that are on the disk.
+    #[must_use]
+    pub fn chains(&self) -> Vec<String> {
+        let Ok(chains) = std::fs::read_dir(self.directory.path().join("parked")) else {
+            return Vec::new();
+        };
+        chains.map(|chain| chain.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     /// What was given up.
     #[must_use]
     pub fn letters(&self) -> Vec<Letter> {
@@ -190,6 +231,9 @@ impl Delivering {
     /// What it counts.
     #[must_use]
     pub fn metrics(&self) -> Sampled {
+        if let Some(parked) = &self.parked {
+            parked.refresh(&self.delivered);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).unwrap();
         Sampled::of(text)

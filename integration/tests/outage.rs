@@ -189,8 +189,9 @@ fn every_kind_of_outage_loses_nothing_and_indexes_nothing_twice() {
         server.put_settings("logstash-*", &json!({"index.blocks.read_only_allow_delete": on}))
     };
     block(json!(true));
-    eventually("documents are held", || {
-        let held = count(&mut cluster, "naru_aggregator_held_documents", "");
+    eventually("documents are held, or parked", || {
+        let held = count(&mut cluster, "naru_aggregator_held_documents", "")
+            + count(&mut cluster, "naru_aggregator_parked_documents_total", "");
         if held > 0 { Ok(()) } else { Err(reasons(&mut cluster)) }
     });
     said(&mut cluster, "cluster_block_exception");

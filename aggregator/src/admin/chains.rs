@@ -18,10 +18,30 @@ pub(super) fn chains(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The index whose side chain this is.
+pub(super) fn parked_index(data_dir: &Path, chain: &Path) -> Option<String> {
+    let is_parked = chain.parent() == Some(&data_dir.join("parked"));
+    is_parked.then(|| chain.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// Whether a chain cannot be read because it was deleted since it was found: all that was parked is delivered.
+pub(super) fn is_gone(chain: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && !is_chain(chain)
+}
+
+fn is_chain(dir: &Path) -> bool {
+    dir.join("sealed").is_dir() && dir.join("open").is_dir()
+}
+
 fn look(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        // A chain that is deleted meanwhile.
+        Err(error) if depth < DEPTH && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
-        if path.join("sealed").is_dir() && path.join("open").is_dir() {
+        if is_chain(&path) {
             found.push(path);
         } else if depth > 1 && path.is_dir() {
             look(&path, depth - 1, found)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::chains::chains;
+use super::chains::{chains, is_gone, parked_index};
 use super::filter::LetterFilter;
 use super::report::{
     DiscardReport, LetterList, QueueReport, SegmentReport, WholeLetter, newest, whole,
@@ -43,11 +43,20 @@ pub(super) enum AskError {
 pub(super) fn queue(data_dir: &Path) -> Result<QueueReport, AskError> {
     match ask(data_dir, &get("/queue"))? {
         Some(report) => Ok(report),
-        None => match inspect(&data_dir.join("queue")) {
-            Ok(found) => Ok(QueueReport::of_files(&found)),
-            Err(error) => Err(of_open(data_dir, error)),
-        },
+        None => of_files(data_dir).map_err(|error| of_open(data_dir, error)),
     }
+}
+
+fn of_files(data_dir: &Path) -> Result<QueueReport, OpenError> {
+    let found = inspect(&data_dir.join("queue"))?;
+    let failed = |source| OpenError::Io { dir: data_dir.to_path_buf(), source };
+    let mut parked = Vec::new();
+    for chain in chains(data_dir).map_err(failed)? {
+        if let Some(index) = parked_index(data_dir, &chain) {
+            parked.push((index, inspect(&chain)?));
+        }
+    }
+    Ok(QueueReport::of_files(&found, &parked))
 }
 
 /// The newest of the letters that are asked for.
@@ -112,8 +121,10 @@ pub(super) fn verify(data_dir: &Path, mut tell: impl FnMut(SegmentReport)) -> Re
         None => {
             let failed = |source| AskError::DataDir { path: data_dir.to_path_buf(), source };
             for chain in chains(data_dir).map_err(failed)? {
-                for found in verify_chain(&chain).map_err(failed)? {
-                    tell(SegmentReport::of(&found));
+                match verify_chain(&chain) {
+                    Ok(segments) => segments.for_each(|found| tell(SegmentReport::of(&found))),
+                    Err(error) if is_gone(&chain, &error) => {}
+                    Err(error) => return Err(failed(error)),
                 }
             }
         }

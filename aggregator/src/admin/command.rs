@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use naru_proto::time::format_rfc3339_ns;
 
 use super::client::{self, AskError};
-use super::report::{DiscardReport, QueueReport};
+use super::report::{DiscardReport, ParkedReport, QueueReport};
 use crate::config::Config;
 use crate::queue::LetterId;
 use crate::search::print::escaped;
@@ -52,7 +52,7 @@ pub enum QueueCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Read every segment, of the dead letters too, and say what is intact and what is lost. Exit code 1: something is damaged.
+    /// Read every segment, of the dead letters and of side chains too, and say what is intact and what is lost. Exit code 1: something is damaged.
     Verify {
         /// Which data directory.
         #[command(flatten)]
@@ -79,7 +79,7 @@ pub enum QueueCommand {
         /// A segment, by its name in quarantine/.
         #[arg(value_name = "SEGMENT", group = "which")]
         segment: Option<u64>,
-        /// All of them.
+        /// All of them, of side chains too.
         #[arg(long, group = "which")]
         all: bool,
     },
@@ -242,6 +242,9 @@ fn status(report: &QueueReport, now_ms: i64) -> String {
     );
     let QueueReport { retained_segments, retained_bytes, .. } = report;
     line("retained", format!("{retained_segments} delivered segments, {retained_bytes} bytes"));
+    for ParkedReport { index, entries, disk_bytes } in &report.parked {
+        line("parked", escaped(&format!("{index}: {entries} entries, {disk_bytes} bytes")));
+    }
     for found in &report.quarantined {
         let damage = found.damage.as_deref().unwrap_or("damaged");
         let lost = found.lost.map(|lost| format!(", {lost} entries lost")).unwrap_or_default();

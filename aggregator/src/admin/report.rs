@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::filter::LetterFilter;
+use crate::deliver::{ChainStats, Parked};
 use crate::queue::{
     Content, Damage, Inspection, Letter, LetterId, Letters, Quarantined, Queue, Segments, Verified,
 };
@@ -58,6 +59,19 @@ pub(super) struct QueueReport {
     pub(super) delivery_trouble: Option<String>,
     /// Dead letters.
     pub(super) dead_letters: Option<u64>,
+    /// What waits in side chains, by index.
+    pub(super) parked: Vec<ParkedReport>,
+}
+
+/// The documents of an index that takes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ParkedReport {
+    /// Which.
+    pub(super) index: String,
+    /// Entries of its chain that are not delivered.
+    pub(super) entries: u64,
+    /// What the chain takes on the disk.
+    pub(super) disk_bytes: u64,
 }
 
 /// A damaged segment.
@@ -77,9 +91,12 @@ impl QueueReport {
     pub(super) fn of_running(
         queue: &Queue,
         letters: &Letters,
+        parked: &Parked,
         delivery_trouble: Option<String>,
     ) -> Self {
         let stats = queue.stats();
+        let mut quarantined = queue.quarantined();
+        quarantined.extend(parked.quarantined());
         let Segments { open, sealed, quarantine, retained } = queue.segments();
         let millis = |running: std::time::Duration| running.as_millis() as u64;
         Self {
@@ -96,17 +113,25 @@ impl QueueReport {
             open_segments: open,
             sealed_segments: sealed,
             quarantined_segments: quarantine,
-            quarantined: queue.quarantined().iter().map(QuarantinedReport::of).collect(),
+            quarantined: quarantined.iter().map(QuarantinedReport::of).collect(),
             full: stats.full.map(|full| full_sentence(full).to_owned()),
             commit_running_ms: stats.commit_running.map(millis),
             failed_commits: Some(stats.failed_commits),
             lost_entries: Some(stats.lost_entries),
             delivery_trouble,
             dead_letters: Some(letters.stats().letters),
+            parked: parked.stats().into_iter().map(ParkedReport::of).collect(),
         }
     }
 
-    pub(super) fn of_files(found: &Inspection) -> Self {
+    /// Of a queue that no process uses, and its side chains with their names.
+    pub(super) fn of_files(found: &Inspection, parked: &[(String, Inspection)]) -> Self {
+        let chain = |(index, found): &(String, Inspection)| ParkedReport {
+            index: index.clone(),
+            entries: found.entries,
+            disk_bytes: found.disk_bytes,
+        };
+        let damaged = parked.iter().flat_map(|(_, found)| &found.quarantined);
         let path = |path: &std::path::PathBuf| QuarantinedReport {
             path: path.display().to_string(),
             damage: None,
@@ -127,14 +152,22 @@ impl QueueReport {
             open_segments: found.segments.open,
             sealed_segments: found.segments.sealed,
             quarantined_segments: found.segments.quarantine,
-            quarantined: found.quarantined.iter().map(path).collect(),
+            quarantined: found.quarantined.iter().chain(damaged).map(path).collect(),
             full: None,
             commit_running_ms: None,
             failed_commits: None,
             lost_entries: None,
             delivery_trouble: None,
             dead_letters: None,
+            parked: parked.iter().map(chain).collect(),
         }
+    }
+}
+
+impl ParkedReport {
+    fn of(found: ChainStats) -> Self {
+        let ChainStats { index, entries, disk_bytes, .. } = found;
+        Self { index, entries, disk_bytes }
     }
 }
 

@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::chains::chains;
+use super::chains::{chains, is_gone};
 use super::filter::LetterFilter;
 use super::report::{DiscardReport, QueueReport, SegmentReport, newest, whole};
 use super::{LETTERS_MAX, SOCKET};
-use crate::deliver::Trouble;
+use crate::deliver::{Parked, Trouble};
 use crate::queue::{self, Discarded, LetterError, Letters, Queue, Sequence};
 use crate::replay::{EntriesAsked, ReplayError, Replayer, Report, Running};
 
@@ -42,6 +42,7 @@ pub(crate) struct State {
     data_dir: PathBuf,
     queue: Arc<Queue>,
     letters: Letters,
+    parked: Parked,
     trouble: Trouble,
     replayer: Replayer,
 }
@@ -51,10 +52,11 @@ impl State {
         data_dir: &Path,
         queue: Arc<Queue>,
         letters: Letters,
+        parked: Parked,
         trouble: Trouble,
         replayer: Replayer,
     ) -> Self {
-        Self { data_dir: data_dir.to_path_buf(), queue, letters, trouble, replayer }
+        Self { data_dir: data_dir.to_path_buf(), queue, letters, parked, trouble, replayer }
     }
 }
 
@@ -154,7 +156,8 @@ fn router(state: State) -> Router {
 
 async fn queue(extract::State(state): extract::State<State>) -> Response {
     let reason = state.trouble.reason();
-    Json(QueueReport::of_running(&state.queue, &state.letters, reason)).into_response()
+    let State { queue, letters, parked, .. } = &state;
+    Json(QueueReport::of_running(queue, letters, parked, reason)).into_response()
 }
 
 async fn list(
@@ -189,9 +192,14 @@ async fn discard(
     extract::State(state): extract::State<State>,
     Json(only): Json<Option<u64>>,
 ) -> Response {
-    let queue = state.queue;
+    let State { queue, parked, .. } = state;
     blocking(move || {
-        let found = queue.discard(only.map(Sequence)).map_err(|error| error.to_string())?;
+        let failed = |error: io::Error| error.to_string();
+        let mut found = queue.discard(only.map(Sequence)).map_err(failed)?;
+        // Their segments have the same numbers.
+        if only.is_none() {
+            found.extend(parked.discard().map_err(failed)?);
+        }
         let report = |found: Discarded| DiscardReport {
             path: found.path.display().to_string(),
             bytes: found.bytes,
@@ -208,7 +216,11 @@ async fn verify(extract::State(state): extract::State<State>) -> Response {
     tokio::task::spawn_blocking(move || {
         let all = chains(&state.data_dir).and_then(|chains| {
             for chain in chains {
-                for found in queue::verify(&chain)? {
+                let segments = match queue::verify(&chain) {
+                    Err(error) if is_gone(&chain, &error) => continue,
+                    segments => segments?,
+                };
+                for found in segments {
                     // Nobody listens any more.
                     if lines.blocking_send(line(&SegmentReport::of(&found))).is_err() {
                         return Ok(());

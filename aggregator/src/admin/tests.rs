@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -11,13 +12,14 @@ use tokio::runtime::Runtime;
 use super::filter::LetterFilter;
 use super::server::{Socket, State};
 use super::*;
-use crate::deliver::Trouble;
+use crate::deliver::{Parked, ParkedConfig, Trouble};
 use crate::queue::{Content, Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
 use crate::replay::Replayer;
 
 struct Running {
     socket: Option<Socket>,
     letters: Letters,
+    parked: Parked,
     queue: Arc<Queue>,
     runtime: Runtime,
 }
@@ -35,34 +37,56 @@ fn run(data_dir: &Path) -> Running {
     let queue = Arc::new(queue);
     let replayer = Replayer::new(Arc::clone(&queue), letters.clone(), None);
     let trouble = Trouble::default();
-    let state = State::new(data_dir, Arc::clone(&queue), letters.clone(), trouble, replayer);
+    let parked = ParkedConfig { reserve_percent: 0, ..ParkedConfig::new(data_dir.join("parked")) };
+    let parked = Parked::open(parked).unwrap();
+    let state = State::new(
+        data_dir,
+        Arc::clone(&queue),
+        letters.clone(),
+        parked.clone(),
+        trouble,
+        replayer,
+    );
     let socket = runtime.block_on(async { Socket::open(data_dir, state) });
     assert!(socket.is_some());
-    Running { socket, letters, queue, runtime }
+    Running { socket, letters, parked, queue, runtime }
+}
+
+fn append(runtime: &Runtime, queue: &Queue, count: u64) {
+    for number in 0..count {
+        let body = Bytes::from(format!("batch {number}"));
+        let batch = StoredBatch {
+            node: "node-1".to_owned(),
+            received_ms: 1,
+            records: 1,
+            raw_bytes: 9,
+            crc32c: crc32c::crc32c(&body),
+            body,
+        };
+        runtime.block_on(queue.append(batch)).unwrap();
+    }
+}
+
+/// What an earlier run has parked: three entries.
+fn park(data_dir: &Path) {
+    let dir = data_dir.join("parked").join("logstash-2026.11.21");
+    let config = QueueConfig { reserve_percent: 0, ballast_bytes: 0, ..QueueConfig::new(dir) };
+    let (chain, _) = Queue::open(config).unwrap();
+    append(&Runtime::new().unwrap(), &chain, 3);
 }
 
 impl Running {
     fn append(&self, count: u64) {
-        for number in 0..count {
-            let body = Bytes::from(format!("batch {number}"));
-            let batch = StoredBatch {
-                node: "node-1".to_owned(),
-                received_ms: 1,
-                records: 1,
-                raw_bytes: 9,
-                crc32c: crc32c::crc32c(&body),
-                body,
-            };
-            self.runtime.block_on(self.queue.append(batch)).unwrap();
-        }
+        append(&self.runtime, &self.queue, count);
     }
 
     /// Leaves the socket behind, as `kill -9` does.
     fn end(mut self, data_dir: &Path) {
         drop(self.socket.take());
-        self.runtime.shutdown_background();
+        // The answers that were given hold the directory until they are gone.
+        self.runtime.shutdown_timeout(Duration::from_secs(10));
         self.queue.close();
-        drop((self.queue, self.letters));
+        drop((self.queue, self.letters, self.parked));
         drop(UnixListener::bind(data_dir.join(SOCKET)).unwrap());
         assert!(data_dir.join(SOCKET).exists());
     }
@@ -85,6 +109,7 @@ const HOSTILE: &[u8] = b"2026-11-22T00:00:00Z stdout F \x1b[2J\xff\xe2\x80\xae e
 
 /// Asks, and asks again when the aggregator is gone.
 fn while_running_and_after(data_dir: &Path, ask: impl Fn(bool)) {
+    park(data_dir);
     let running = run(data_dir);
     running.append(5);
     let many: Vec<_> = (1..=200).map(|offset| letter(offset, b"a line\n")).collect();
@@ -113,6 +138,8 @@ fn the_queue_is_reported() {
         assert_eq!(report.full, None);
         assert_eq!(report.dead_letters, running.then_some(201));
         assert!(report.quarantined.is_empty());
+        let parked: Vec<_> = report.parked.iter().map(|one| (&*one.index, one.entries)).collect();
+        assert_eq!(parked, [("logstash-2026.11.21", 3)]);
     });
 }
 
@@ -187,7 +214,7 @@ fn segments_are_verified_running_or_not() {
         let mut found = Vec::new();
         client::verify(dir.path(), |segment| found.push(segment)).unwrap();
         let sums: Vec<_> = found.iter().map(|s| (s.entries, s.batches, s.is_damaged())).collect();
-        assert_eq!(sums, [(2, 201, false), (5, 5, false)], "{found:?}");
+        assert_eq!(sums, [(2, 201, false), (3, 3, false), (5, 5, false)], "{found:?}");
     });
 }
 

@@ -1,17 +1,19 @@
 //! From what the file says to a configuration: every value is checked, and values against each other. Pure.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
 use super::given::{Given, NamedFiles, Place, Section, Wrong};
 use super::raw::{
-    RawConfig, RawExclude, RawForwarders, RawListen, RawQueue, RawRetain, RawTls, Text,
+    RawConfig, RawExclude, RawForwarders, RawListen, RawParked, RawQueue, RawRetain, RawTls, Text,
 };
 use super::text::{self, Environment};
 use super::{Config, LogFormat};
+use crate::deliver::ParkedConfig;
 use crate::ingest::{Authentication, Excluded, Security, TlsFiles};
 use crate::queue::Retain;
 
@@ -21,6 +23,8 @@ const QUEUE_MIN_BYTES: u64 = 64 << 20;
 const LETTERS_MIN_BYTES: u64 = 1 << 20;
 /// Less is hardly meant, and nothing looks more often.
 const AGE_MIN: Duration = Duration::from_secs(60);
+/// An index that has to be made first takes documents within a second; for longer than 10 minutes nobody wants to wait.
+const PARKED_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 /// Checks everything; says which files are named, which are not looked at.
 pub(super) fn check(
@@ -40,10 +44,11 @@ pub(super) fn check(
     let excluded = exclude.unwrap_or_default().into_iter().map(check_exclude);
     let excluded = excluded.collect::<Result<_, _>>()?;
     let (listen, security) = check_listen(raw.listen, forwarders, environment, files)?;
-    let (section, RawQueue { max_bytes, retain }) = Section::open(raw.queue, environment);
+    let (section, RawQueue { max_bytes, retain, parked }) = Section::open(raw.queue, environment);
     let queue = section.value("queue.max_bytes", max_bytes, "20GiB");
     queue.within(queue.bytes()? >= QUEUE_MIN_BYTES, "at least 64MiB")?;
     let retain = check_retain(retain, environment)?;
+    let parked = check_parked(parked, environment, &data_dir)?;
     let (section, letters) = Section::open(raw.dead_letters, environment);
     let letters_age = check_age(&section, "dead_letters.age", letters.age)?;
     let letters = section.value("dead_letters.max_bytes", letters.max_bytes, "1GiB");
@@ -59,6 +64,7 @@ pub(super) fn check(
         excluded,
         queue_max_bytes: queue.bytes()?,
         retain,
+        parked,
         letters_max_bytes: letters.bytes()?,
         letters_max_age: letters_age,
         elasticsearch: super::elasticsearch::check(raw.elasticsearch, environment, files)?,
@@ -89,6 +95,25 @@ fn check_age(
     let age = given.parsed(text::duration, "a duration such as 72h")?;
     given.within(age >= AGE_MIN, "at least 1m")?;
     Ok(Some(age))
+}
+
+fn check_parked(
+    raw: Option<Spanned<RawParked>>,
+    environment: Environment<'_>,
+    data_dir: &Path,
+) -> Result<ParkedConfig, Wrong> {
+    let (section, raw) = Section::open(raw, environment);
+    let mut parked = ParkedConfig::new(data_dir.join("parked"));
+    let all = section.value("queue.parked.max_bytes", raw.max_bytes, "4GiB");
+    parked.max_bytes = all.bytes()?;
+    all.within(parked.max_bytes >= QUEUE_MIN_BYTES, "at least 64MiB")?;
+    let one = section.value("queue.parked.index_max_bytes", raw.index_max_bytes, "2GiB");
+    parked.index_max_bytes = one.bytes()?;
+    one.within(parked.index_max_bytes >= QUEUE_MIN_BYTES, "at least 64MiB")?;
+    let after = section.value("queue.parked.after", raw.after, "30s");
+    parked.after = after.parsed(text::duration, "a duration such as 30s")?;
+    after.within(PARKED_AFTER.contains(&parked.after), "from 1s to 10m")?;
+    Ok(parked)
 }
 
 fn check_exclude(raw: Spanned<RawExclude>) -> Result<Excluded, Wrong> {

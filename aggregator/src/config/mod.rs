@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::deliver::ParkedConfig;
 use crate::elasticsearch::{Settings, Template, own_template};
 use crate::ingest::{Authentication, Excluded, Security};
 use crate::queue::Retain;
@@ -43,6 +44,8 @@ pub struct Config {
     pub queue_max_bytes: u64,
     /// What is kept of what was delivered.
     pub retain: Retain,
+    /// Where documents go whose index takes nothing.
+    pub parked: ParkedConfig,
     /// What the dead letters may take of the disk.
     pub letters_max_bytes: u64,
     /// Letters that were last tried so long ago are deleted.
@@ -209,6 +212,10 @@ impl Config {
         let age = |age: Duration| format!("{}s", age.as_secs());
         lines.push(("queue.retain.bytes", self.retain.max_bytes.to_string()));
         lines.extend(self.retain.max_age.map(|max| ("queue.retain.age", age(max))));
+        let ParkedConfig { max_bytes, index_max_bytes, after, .. } = &self.parked;
+        lines.push(("queue.parked.max_bytes", max_bytes.to_string()));
+        lines.push(("queue.parked.index_max_bytes", index_max_bytes.to_string()));
+        lines.push(("queue.parked.after", format!("{}ms", after.as_millis())));
         lines.push(("dead_letters.max_bytes", self.letters_max_bytes.to_string()));
         lines.extend(self.letters_max_age.map(|max| ("dead_letters.age", age(max))));
         lines.extend(elasticsearch::effective(&self.elasticsearch));

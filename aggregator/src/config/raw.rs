@@ -143,6 +143,8 @@ section! {
         max_bytes: Text = Default("20GiB");
         /// What is kept of what was delivered, so that `queue replay` can deliver it again after an index was lost.
         retain: Spanned<RawRetain> = Section(RawRetain::KEYS);
+        /// Documents whose index takes nothing (blocked, closed, no shard left, not allowed), beside the queue.
+        parked: Spanned<RawParked> = Section(RawParked::KEYS);
     }
 }
 
@@ -154,6 +156,19 @@ section! {
         bytes: Text = Default("0");
         /// How long it is kept at most, from when it was queued; left out: as long as its bytes allow.
         age: Text = Unset;
+    }
+}
+
+section! {
+    /// Documents whose index takes nothing.
+    RawParked {
+        /// What they may take of the disk in all; from there on they wait in the queue, and others with them. At least
+        /// 64MiB. An index of 5,000 lines a second stores about 1 GiB an hour.
+        max_bytes: Text = Default("4GiB");
+        /// What those of one index may take of it.
+        index_max_bytes: Text = Default("2GiB");
+        /// How long they wait in memory before; sooner when others wait for that.
+        after: Text = Default("30s");
     }
 }
 

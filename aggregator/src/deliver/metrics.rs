@@ -1,12 +1,15 @@
 //! What delivery counts.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
+use super::parked::ChainStats;
 use crate::document::Tally;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,10 +29,20 @@ pub struct Metrics {
     pub(super) retried: Counter,
     pub(super) overflow: Counter,
     pub(super) held: Gauge,
+    pub(super) parked: Counter,
+    pub(super) unparked: Counter,
+    parked_bytes: Family<Index, Gauge>,
+    parked_age: Family<Index, Gauge<f64, AtomicU64>>,
     pub(super) in_flight: Gauge,
     pub(super) concurrency: Gauge,
     pub(super) up: Gauge,
     pub(super) seconds: Seconds,
+}
+
+/// At most as many values as chains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Index {
+    index: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,9 +126,10 @@ impl Metrics {
         );
         registry.register(
             "held_documents",
-            "Documents whose index takes nothing now: blocked, closed or not there",
+            "Documents in memory whose index takes nothing now: blocked, closed or not there",
             self.held.clone(),
         );
+        self.register_parked(registry);
         registry.register("bulks_in_flight", "Bulks being sent or pausing", self.in_flight.clone());
         registry.register(
             "bulks_in_flight_limit",
@@ -132,6 +146,52 @@ impl Metrics {
             "From sending a bulk to its answer",
             self.seconds.0.clone(),
         );
+    }
+
+    fn register_parked(&self, registry: &mut Registry) {
+        registry.register(
+            "parked_documents",
+            "Documents written to a side chain because their index takes nothing; a restart may write some again",
+            self.parked.clone(),
+        );
+        registry.register(
+            "unparked_documents",
+            "Documents of side chains that have their outcome; those sent twice count twice",
+            self.unparked.clone(),
+        );
+        registry.register_with_unit(
+            "parked",
+            "What the side chain of an index takes of the disk; one that is not there has none",
+            Unit::Bytes,
+            self.parked_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "parked_oldest_age",
+            "Age of the oldest segment of an index's side chain",
+            Unit::Seconds,
+            self.parked_age.clone(),
+        );
+        self.chains(&[]);
+    }
+
+    /// Takes over what the side chains are now.
+    pub(super) fn chains(&self, chains: &[ChainStats]) {
+        self.parked_bytes.clear();
+        self.parked_age.clear();
+        if chains.is_empty() {
+            // So that there is one to look at.
+            let none = Index { index: String::new() };
+            self.parked_bytes.get_or_create(&none).set(0);
+            self.parked_age.get_or_create(&none).set(0.0);
+        }
+        let now_ms = crate::clock::now_ms();
+        for chain in chains {
+            let label = Index { index: chain.index.clone() };
+            let age = chain.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
+            let bytes = i64::try_from(chain.disk_bytes).unwrap_or(i64::MAX);
+            self.parked_bytes.get_or_create(&label).set(bytes);
+            self.parked_age.get_or_create(&label).set(age as f64 / 1000.0);
+        }
     }
 
     /// Counts a bulk by the status of its answer.

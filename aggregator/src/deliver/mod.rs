@@ -5,14 +5,18 @@
 //! with growing pauses: the queue holds what waits. Nothing is dropped here; what can never be taken becomes a dead letter.
 //! This file is the loop to the embedded store; the one to Elasticsearch is in `to_elasticsearch` and `send`.
 
+mod asking;
 mod budget;
 mod bury;
 mod entry;
+mod held;
 mod metrics;
 mod outcome;
 mod pace;
+mod parked;
 mod part;
 mod prepare;
+mod repack;
 mod send;
 mod supply;
 mod to_elasticsearch;
@@ -33,6 +37,8 @@ use crate::queue::{Content, Lease, Letter, Letters, StoredBatch};
 use crate::store::{AddOutcome, Store};
 
 pub use metrics::Metrics;
+pub(crate) use parked::ChainStats;
+pub use parked::{Parked, ParkedConfig};
 pub use supply::Supply;
 
 use bury::bury_batch;
@@ -93,6 +99,7 @@ pub struct Delivery {
     builder: Builder,
     destination: Destination,
     letters: Letters,
+    parked: Parked,
     metrics: Metrics,
     trouble: Trouble,
     context: DCtx<'static>,
@@ -149,6 +156,7 @@ impl Delivery {
             builder: Builder::new(key),
             destination,
             letters,
+            parked: Parked::never(),
             metrics,
             trouble,
             context: DCtx::create(),
@@ -158,6 +166,12 @@ impl Delivery {
             counts: Counts::default(),
             pause: PAUSE_MIN,
         }
+    }
+
+    /// Where documents go whose index takes nothing; without it they wait in memory.
+    #[must_use]
+    pub fn parking(self, parked: Parked) -> Self {
+        Self { parked, ..self }
     }
 
     /// Runs until `stop` is set and the queue is empty or `grace` has passed after that, or until the supply is over and all of
@@ -172,6 +186,7 @@ impl Delivery {
                     client,
                     indices,
                     letters: self.letters,
+                    parked: self.parked,
                     metrics: self.metrics,
                     trouble: self.trouble,
                 };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::entry::Token;
+use super::parked::Label;
 use crate::elasticsearch::bulk::Bulk;
 
 /// A part of a bulk that was not settled, and what has happened to it.
@@ -11,6 +12,8 @@ pub(super) struct Part {
     pub(super) tries: u32,
     /// Bulks accepted when it was first refused as malformed.
     pub(super) accepted_before: Option<u64>,
+    /// The side chain that it comes from.
+    pub(super) chain: Option<Label>,
 }
 
 /// What is still to be done for a part.
@@ -20,18 +23,32 @@ pub(super) enum Next {
     Again(Part, Duration),
     /// To be sent again after a pause; others have its place meanwhile.
     Hold(Part, Duration),
+    /// The same, and its index alone is to blame: it may be parked.
+    Blocked(Part, Duration),
+}
+
+impl Part {
+    /// Before it was sent.
+    pub(super) fn new(bulk: Bulk<Token>, chain: Option<Label>) -> Self {
+        Self { bulk, tries: 0, accepted_before: None, chain }
+    }
+
+    /// Splits off what follows the first `count` documents.
+    pub(super) fn split_off(&mut self, count: usize) -> Self {
+        let bulk = self.bulk.split_off(count);
+        let Self { tries, accepted_before, .. } = *self;
+        Self { bulk, tries, accepted_before, chain: self.chain.clone() }
+    }
+
+    /// In two, to be sent one after the other.
+    pub(super) fn halves(mut self) -> Vec<Next> {
+        let second = self.split_off(self.bulk.len() / 2);
+        vec![Next::Send(second), Next::Send(self)]
+    }
 }
 
 impl Next {
     pub(super) fn is_send(&self) -> bool {
         matches!(self, Self::Send(_))
     }
-}
-
-/// Cut in two, to be sent one after the other.
-pub(super) fn halves(part: Part) -> Vec<Next> {
-    let Part { mut bulk, tries, accepted_before } = part;
-    let second = bulk.split_off(bulk.len() / 2);
-    let part = |bulk| Part { bulk, tries, accepted_before };
-    vec![Next::Send(part(second)), Next::Send(part(bulk))]
 }

@@ -1,10 +1,12 @@
 //! Bulks to Elasticsearch: sends each until every document of it has its outcome.
 //!
 //! Async. A bulk keeps its place among those in flight through its pauses, so that a server that fails at once is not asked
-//! the more for it; only a bulk whose index takes nothing gives its place to the others. Nothing is given up here but what
-//! the server says it will never take, and that becomes a dead letter before it is settled.
+//! the more for it; only a bulk whose index takes nothing gives its place to the others ([`aside`]). Nothing is given up here
+//! but what the server says it will never take, and that becomes a dead letter before it is settled ([`bury`]).
 
-use std::collections::BTreeMap;
+mod aside;
+mod bury;
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write as _;
@@ -16,11 +18,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::budget::Share;
-use super::bury::{Burial, Refused};
 use super::entry::Token;
+use super::held::Held;
 use super::outcome::{Waiting, sort_out};
 use super::pace::{Admission, Pace, pause};
-use super::part::{Next, Part, halves};
+use super::parked::{Label, Parked};
+use super::part::{Next, Part};
 use super::prepare::{create, denied, prepare, said};
 use super::{Metrics, Trouble};
 use crate::elasticsearch::answer::{self, FILTER};
@@ -34,9 +37,6 @@ use crate::queue::Letters;
 const PROBE_DOCUMENTS: usize = 100;
 /// Longest pause of a bulk whose server answers.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Longest pause of one whose index takes nothing: a person must act, or the server's next look at its disks.
-const HOLD_MAX: Duration = Duration::from_secs(60);
-const HOLD_MIN: Duration = Duration::from_millis(500);
 /// How often a bulk is sent before it gives its place to others: one that never succeeds must not stop them.
 const TRIES_IN_PLACE: u32 = 5;
 /// How often a server may be too busy before it is said.
@@ -50,6 +50,8 @@ const CEILING_MIN_BYTES: usize = 64 << 10;
 pub(super) struct Load {
     pub(super) bulk: Bulk<Token>,
     pub(super) share: Share,
+    /// The side chain that it comes from.
+    pub(super) chain: Option<Label>,
 }
 
 /// See the module.
@@ -60,6 +62,7 @@ pub(super) struct Sender {
     pace: Mutex<Pace>,
     changed: Notify,
     letters: Letters,
+    parked: Parked,
     metrics: Metrics,
     trouble: Trouble,
     /// Bytes of a bulk that the server takes.
@@ -68,8 +71,7 @@ pub(super) struct Sender {
     grow_at: Mutex<Option<Instant>>,
     /// Bulks that were answered by item.
     accepted: AtomicU64,
-    /// Indices that take nothing, and why.
-    held: Mutex<BTreeMap<Index, String>>,
+    held: Held,
     /// Why dead letters cannot be kept.
     unkept: Mutex<Option<String>>,
 }
@@ -80,6 +82,7 @@ impl Sender {
         client: Client,
         indices: Indices,
         letters: Letters,
+        parked: Parked,
         metrics: Metrics,
         trouble: Trouble,
     ) -> Self {
@@ -92,14 +95,19 @@ impl Sender {
             pace,
             changed: Notify::new(),
             letters,
+            parked,
             metrics,
             trouble,
             ceiling,
             grow_at: Mutex::default(),
             accepted: AtomicU64::new(0),
-            held: Mutex::default(),
+            held: Held::default(),
             unkept: Mutex::default(),
         }
+    }
+
+    fn name(&self, index: Index) -> String {
+        self.indices.name(index)
     }
 
     /// A bulk is full at so many bytes.
@@ -107,17 +115,31 @@ impl Sender {
         self.ceiling.load(Relaxed)
     }
 
-    /// Delivers a bulk. It ends when each document is settled; dropped before, the rest goes back to the queue.
+    /// Delivers a bulk. It ends when each document is settled, or is in a side chain; dropped before, the rest goes back to
+    /// where it came from.
     pub(super) async fn deliver(&self, load: Load) {
-        let Load { bulk, share } = load;
+        let Load { bulk, share, chain } = load;
+        // What is parked at once takes no place of those in flight.
+        let Some(part) = self.park_if_parked(Part::new(bulk, chain)).await else { return };
         self.begin().await;
         // The last one is next.
-        let mut waiting = vec![Next::Send(Part { bulk, tries: 0, accepted_before: None })];
+        let mut waiting = self.with_little_first(part);
         while let Some(next) = waiting.pop() {
             match next {
-                Next::Send(part) => waiting.extend(self.attempt(part).await),
+                Next::Send(part) => {
+                    if let Some(part) = self.park_if_parked(part).await {
+                        waiting.extend(self.attempt(part).await);
+                    }
+                }
+                // All of it goes back to its chain, where it is safe.
+                Next::Hold(part, _) | Next::Blocked(part, _) if part.chain.is_some() => {
+                    self.refused(&part);
+                    waiting.clear();
+                }
                 // What may go now is not kept by what must wait.
-                wait @ (Next::Again(..) | Next::Hold(..)) if waiting.iter().any(Next::is_send) => {
+                wait @ (Next::Again(..) | Next::Hold(..) | Next::Blocked(..))
+                    if waiting.iter().any(Next::is_send) =>
+                {
                     waiting.insert(0, wait);
                 }
                 Next::Again(part, pause) if part.tries < TRIES_IN_PLACE => {
@@ -135,12 +157,14 @@ impl Sender {
                     waiting.push(Next::Send(part));
                 }
                 Next::Hold(part, pause) => {
-                    self.metrics.held.inc_by(part.bulk.len() as i64);
-                    self.end();
-                    tokio::time::sleep(pause).await;
-                    self.begin().await;
-                    self.metrics.held.dec_by(part.bulk.len() as i64);
+                    self.wait(&part, tokio::time::sleep(pause)).await;
                     waiting.push(Next::Send(part));
+                }
+                Next::Blocked(part, pause) => {
+                    if let Some(part) = self.park_if_due(part).await {
+                        self.wait(&part, self.pause_or_pressed(part.bulk.index(), pause)).await;
+                        waiting.extend(self.park_if_due(part).await.map(Next::Send));
+                    }
                 }
             }
         }
@@ -213,11 +237,7 @@ impl Sender {
                 // The first try is a small one; this bulk, or another, makes it at once.
                 Admission::Probe if part.bulk.len() > PROBE_DOCUMENTS => {
                     self.paced(|pace| pace.not_yet(Instant::now()));
-                    return Some(Part {
-                        bulk: part.bulk.split_off(PROBE_DOCUMENTS),
-                        tries: part.tries,
-                        accepted_before: part.accepted_before,
-                    });
+                    return Some(part.split_off(PROBE_DOCUMENTS));
                 }
                 Admission::Probe => match prepare(&self.client, &self.settings).await {
                     Ok(()) => return None,
@@ -228,7 +248,7 @@ impl Sender {
     }
 
     async fn send(&self, bulk: &mut Bulk<Token>) -> Result<Answer, RequestError> {
-        let index = self.indices.name(bulk.index());
+        let index = self.name(bulk.index());
         let timeout = self.settings.request_timeout;
         // The server is to give up on a shard, and say so, before nobody listens any more.
         let wait = timeout / 2;
@@ -280,10 +300,8 @@ impl Sender {
             RequestVerdict::Blocked => {
                 self.paced(Pace::answered);
                 self.hold(part.bulk.index(), error.map_or_else(String::new, |e| e.to_string()));
-                {
-                    let pause = hold_pause(part.tries);
-                    vec![Next::Hold(part, pause)]
-                }
+                let pause = aside::pause(part.tries);
+                vec![Next::Blocked(part, pause)]
             }
             RequestVerdict::TooLarge => {
                 self.paced(Pace::answered);
@@ -300,10 +318,15 @@ impl Sender {
 
     /// Each document has its answer.
     async fn settle(&self, part: Part, items: &[answer::ItemAnswer]) -> Vec<Next> {
-        let index = part.bulk.index();
-        let name = self.indices.name(index);
-        let sorted = sort_out(part.bulk, items, &name);
+        let Part { bulk, tries, chain, .. } = part;
+        let index = bulk.index();
+        let name = self.name(index);
+        let sorted = sort_out(bulk, items, &name);
         self.metrics.count(sorted.indexed, sorted.duplicates, 0);
+        if chain.is_some() {
+            let settled = sorted.indexed + sorted.duplicates + sorted.dead.len() as u64;
+            self.metrics.unparked.inc_by(settled);
+        }
         if !sorted.dead.is_empty() {
             self.bury(sorted.dead).await;
         }
@@ -314,11 +337,12 @@ impl Sender {
             self.paced(Pace::succeeded)
         };
         self.grow();
-        let tries = part.tries;
-        let part = |bulk| Part { bulk, tries, accepted_before: None };
         let mut next = Vec::new();
         match sorted.why_waiting {
-            None => self.release(index),
+            None => {
+                self.parked.accepted(chain.as_deref().unwrap_or(&name));
+                self.release(index);
+            }
             Some(Waiting::Blocked(reason)) => self.hold(index, reason),
             Some(Waiting::Missing(reason)) => {
                 create(&self.client, &name).await;
@@ -326,8 +350,9 @@ impl Sender {
             }
             Some(Waiting::Denied(reason)) => self.hold(index, format!("not allowed: {reason}")),
         }
+        let part = |bulk| Part { tries, ..Part::new(bulk, chain.clone()) };
         if !sorted.waiting.is_empty() {
-            next.push(Next::Hold(part(sorted.waiting), hold_pause(tries)));
+            next.push(Next::Blocked(part(sorted.waiting), aside::pause(tries)));
         }
         if !sorted.again.is_empty() {
             // What was repaired goes at once.
@@ -350,7 +375,7 @@ impl Sender {
         }
         self.limit_to(part.bulk.bytes() / 2);
         // Each half gets its tries: a server that is only busy is not asked the more for it.
-        halves(Part { tries: 0, ..part })
+        Part { tries: 0, ..part }.halves()
     }
 
     /// From now on bulks have no more bytes, for a while.
@@ -363,7 +388,7 @@ impl Sender {
         let bytes = part.bulk.bytes();
         if part.bulk.len() > 1 {
             self.limit_to(bytes / 2);
-            return halves(part);
+            return part.halves();
         }
         let reason =
             format!("{}: a document of {bytes} bytes is more than the server takes", answer.status);
@@ -374,7 +399,7 @@ impl Sender {
     /// One document is the reason only when others are taken: else it is what we send, or who we send it to.
     async fn malformed(&self, part: Part, answer: &Answer, others_are_taken: bool) -> Vec<Next> {
         if part.bulk.len() > 1 {
-            return halves(part);
+            return part.halves();
         }
         let reason = format!("{}: {}", answer.status, said(answer));
         if others_are_taken {
@@ -382,49 +407,8 @@ impl Sender {
             return Vec::new();
         }
         self.hold(part.bulk.index(), format!("a bulk of one document was answered {reason}"));
-        {
-            let pause = hold_pause(part.tries);
-            vec![Next::Hold(part, pause)]
-        }
-    }
-
-    async fn bury_whole(&self, bulk: Bulk<Token>, reason: String) {
-        let index = bulk.index();
-        let name = self.indices.name(index);
-        let dead = bulk.into_items().map(|item| Refused::new(item, &name, reason.clone()));
-        self.bury(dead.collect()).await;
-        self.release(index);
-    }
-
-    /// Makes dead letters durable and settles them. While they cannot be kept, this bulk waits.
-    async fn bury(&self, dead: Vec<Refused>) {
-        let burial = std::sync::Arc::new(Burial::of(&dead));
-        let count = burial.count();
-        let mut tries = 0;
-        loop {
-            let (kept, chain) = (std::sync::Arc::clone(&burial), self.letters.clone());
-            let kept = tokio::task::spawn_blocking(move || kept.keep(&chain)).await;
-            match kept {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => {
-                    *lock(&self.unkept) = Some(format!("dead letters cannot be kept: {error}"));
-                    self.say(None);
-                }
-                Err(died) if died.is_panic() => std::panic::resume_unwind(died.into_panic()),
-                // The runtime ends, and this with it.
-                Err(_) => {}
-            }
-            tries += 1;
-            self.end();
-            tokio::time::sleep(pause(tries, PAUSE_MAX, chance())).await;
-            self.begin().await;
-        }
-        *lock(&self.unkept) = None;
-        if let Some((index, reason)) = burial.example() {
-            tracing::warn!(index, count, reason, "documents became dead letters");
-        }
-        self.metrics.count(0, 0, count);
-        dead.into_iter().for_each(|refused| refused.token.settle());
+        let pause = aside::pause(part.tries);
+        vec![Next::Hold(part, pause)]
     }
 
     fn failed(&self, reason: &str) {
@@ -433,29 +417,9 @@ impl Sender {
         self.say(Some(reason.to_owned()));
     }
 
-    fn hold(&self, index: Index, reason: String) {
-        let name = self.indices.name(index);
-        lock(&self.held).insert(index, format!("{name} takes nothing: {reason}"));
-        self.say(None);
-    }
-
-    fn release(&self, index: Index) {
-        lock(&self.held).remove(&index);
-        self.say(None);
-    }
-
     /// Says what is wrong with the server, or that nothing is; what is held is said in any case.
     fn say(&self, reason: Option<String>) {
-        let reason = lock(&self.unkept).clone().or(reason).or_else(|| {
-            let held = lock(&self.held);
-            let first = held.values().next()?;
-            let more = held.len() - 1;
-            Some(if more == 0 {
-                first.clone()
-            } else {
-                format!("{first}; and {more} more indices")
-            })
-        });
+        let reason = lock(&self.unkept).clone().or(reason).or_else(|| self.held.sentence());
         self.trouble.tell(reason);
     }
 
@@ -468,10 +432,6 @@ impl Sender {
             *grow_at = (grown < self.settings.bulk_bytes).then(|| Instant::now() + GROW_AFTER);
         }
     }
-}
-
-fn hold_pause(tries: u32) -> Duration {
-    pause(tries.saturating_add(2), HOLD_MAX, chance()).max(HOLD_MIN)
 }
 
 fn compressed(body: &[u8]) -> Bytes {

@@ -11,6 +11,11 @@ pub trait Supply: Send {
 
     /// Whether none will ever come: delivery ends when all that came has its outcome.
     fn is_over(&self) -> bool;
+
+    /// Whether what is leased stops others that wait: it is parked sooner then.
+    fn is_pressed(&self) -> bool {
+        false
+    }
 }
 
 impl Supply for Reader {
@@ -20,5 +25,9 @@ impl Supply for Reader {
 
     fn is_over(&self) -> bool {
         false
+    }
+
+    fn is_pressed(&self) -> bool {
+        Reader::is_pressed(self)
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::budget::Budget;
 use super::bury::bury_batch;
 use super::entry::{Building, Origin, Place, Token};
+use super::parked::{Label, Parked, Turn};
 use super::send::{Load, Sender};
 use super::{Metrics, Supply, Trouble};
 use crate::document::{Builder, Documents};
@@ -24,13 +25,15 @@ use crate::elasticsearch::bulk::Bulk;
 use crate::elasticsearch::client::Client;
 use crate::elasticsearch::namespaces;
 use crate::elasticsearch::{Index, Indices, Settings};
-use crate::queue::{Lease, Letters};
+use crate::queue::{Balance, Lease, Letters, Reader};
 use zstd_safe::DCtx;
 
 /// How long a document waits for others to be sent with.
 const LINGER: Duration = Duration::from_millis(100);
 /// How long an idle loop sleeps before it looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(250);
+/// The same while a side chain is emptied, whose next entry may be due at any time.
+const PARKED_IDLE: Duration = Duration::from_millis(20);
 /// Documents made at once.
 const OUTPUT_BYTES: usize = 1 << 20;
 /// Indices that bulks are collected for at once; a backlog of many days sends the fullest early.
@@ -46,13 +49,15 @@ pub(super) struct Parts {
     pub(super) client: Client,
     pub(super) indices: Indices,
     pub(super) letters: Letters,
+    pub(super) parked: Parked,
     pub(super) metrics: Metrics,
     pub(super) trouble: Trouble,
 }
 
 /// See the module. Runs until `stop` is set and everything is delivered, or `grace` has passed after that.
 pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
-    let Parts { supply, builder, settings, client, indices, letters, metrics, trouble } = parts;
+    let Parts { supply, builder, settings, client, indices, letters, parked, metrics, trouble } =
+        parts;
     let overwrites = settings.overwrite;
     // Those in flight, one ready, one being filled.
     let budget = Budget::new(settings.bulk_bytes * (settings.concurrency + 2));
@@ -61,6 +66,7 @@ pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
         client,
         indices.clone(),
         letters.clone(),
+        parked.clone(),
         metrics.clone(),
         trouble.clone(),
     ));
@@ -82,6 +88,9 @@ pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
         indices,
         sender,
         letters,
+        parked: parked.clone(),
+        parked_readers: BTreeMap::new(),
+        balance: Balance::default(),
         metrics,
         trouble,
         overwrites,
@@ -96,10 +105,12 @@ pub(super) fn run(parts: Parts, stop: &AtomicBool, grace: Duration) {
     };
     making.run(stop);
     making.finish();
+    drop(making);
     // A panic of the other thread ends this one.
     if sending.join().is_err() {
         std::panic::resume_unwind(Box::new("the bulks' thread panicked"));
     }
+    parked.close();
 }
 
 /// Sends what comes, each bulk by a task of its own; ends when nothing comes any more and all is sent.
@@ -148,6 +159,13 @@ enum Message {
     Abandon,
 }
 
+/// Documents that are sent together: of one index, and of one side chain or of none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Lane {
+    chain: Option<Label>,
+    index: Index,
+}
+
 /// The thread that makes documents.
 struct Making {
     supply: Box<dyn Supply>,
@@ -155,6 +173,10 @@ struct Making {
     indices: Indices,
     sender: Arc<Sender>,
     letters: Letters,
+    parked: Parked,
+    parked_readers: BTreeMap<Label, Reader>,
+    /// What is new first, what was parked second.
+    balance: Balance,
     metrics: Metrics,
     trouble: Trouble,
     /// Documents replace those that are there.
@@ -163,7 +185,7 @@ struct Making {
     ready: Option<mpsc::Sender<Message>>,
     context: DCtx<'static>,
     documents: Documents,
-    lanes: BTreeMap<Index, Bulk<Token>>,
+    lanes: BTreeMap<Lane, Bulk<Token>>,
     /// Since when a document waits in a lane.
     oldest: Option<Instant>,
     /// Set when the loop was asked to stop.
@@ -180,11 +202,21 @@ impl Making {
             if self.is_over(stop) {
                 return;
             }
-            let wait = self.oldest.map_or(IDLE, |oldest| LINGER.saturating_sub(oldest.elapsed()));
+            self.parked.press(self.supply.is_pressed());
+            let Ok(took_parked) = self.take_parked(stop) else { return };
+            let linger = self.oldest.map_or(IDLE, |oldest| LINGER.saturating_sub(oldest.elapsed()));
+            let wait = match (took_parked || self.balance.is_ahead(), &self.parked_readers) {
+                (true, _) => Duration::ZERO,
+                (false, none) if none.is_empty() => linger,
+                (false, _) => linger.min(PARKED_IDLE),
+            };
             let lease = self.supply.next(wait);
-            let idle = lease.is_none();
+            let idle = lease.is_none() && !took_parked;
+            if lease.is_none() {
+                self.balance.rest();
+            }
             if let Some(lease) = lease
-                && self.take(lease, stop).is_err()
+                && self.take(lease, None, stop).is_err()
             {
                 return;
             }
@@ -199,6 +231,39 @@ impl Making {
         }
     }
 
+    /// Makes documents of the next entry of a side chain, if it is one's turn; says whether it did.
+    fn take_parked(&mut self, stop: &AtomicBool) -> Result<bool, Stop> {
+        // What is new comes first, and a stop does not wait for what is parked.
+        if self.balance.is_ahead() || self.deadline.is_some() {
+            return Ok(false);
+        }
+        match self.parked.turn(Instant::now()) {
+            None => {
+                self.parked_readers.clear();
+                self.balance.rest();
+                Ok(false)
+            }
+            Some(Turn::Delete(label)) => {
+                self.parked_readers.remove(&label);
+                self.parked.delete(&label);
+                Ok(false)
+            }
+            Some(Turn::Send(label)) => {
+                if !self.parked_readers.contains_key(&label)
+                    && let Some(reader) = self.parked.reader(&label)
+                {
+                    self.parked_readers.insert(Arc::clone(&label), reader);
+                }
+                let reader = self.parked_readers.get_mut(&label);
+                let Some(lease) = reader.and_then(|reader| reader.next(Duration::ZERO)) else {
+                    return Ok(false);
+                };
+                self.take(lease, Some(label), stop)?;
+                Ok(true)
+            }
+        }
+    }
+
     fn is_over(&mut self, stop: &AtomicBool) -> bool {
         if self.deadline.is_none() && stop.load(Ordering::Acquire) {
             self.deadline = Some(Instant::now() + self.grace);
@@ -207,15 +272,16 @@ impl Making {
     }
 
     /// Makes an entry's documents.
-    fn take(&mut self, lease: Lease, stop: &AtomicBool) -> Result<(), Stop> {
+    fn take(&mut self, lease: Lease, chain: Option<Label>, stop: &AtomicBool) -> Result<(), Stop> {
         self.oldest.get_or_insert_with(Instant::now);
         let building = Building::new(lease);
         for origin in building.origins() {
             let Some(stored) = origin.stored() else { continue };
+            self.balance.took(chain.is_some(), u64::from(stored.raw_bytes));
             match batch::frames(&mut self.context, &stored.body, stored.raw_bytes as usize) {
                 Ok(frames) => {
                     for (number, frame) in (0..).zip(&frames) {
-                        self.take_frame(frame, number, &origin, stop)?;
+                        self.take_frame(frame, number, &origin, &chain, stop)?;
                     }
                 }
                 Err(error) => self.bury(stored, &error, stop)?,
@@ -248,6 +314,7 @@ impl Making {
         frame: &Frame,
         number: u32,
         origin: &Arc<Origin>,
+        chain: &Option<Label>,
         stop: &AtomicBool,
     ) -> Result<(), Stop> {
         let mut records = (0..).zip(frame.records());
@@ -267,19 +334,20 @@ impl Making {
                 let place = Place { frame: number, record: place };
                 let record = frame.bytes.slice_ref(record.raw);
                 let index = self.indices.index(namespace, document.id_time);
-                let after = self.lanes.get(&index).map_or(0, |bulk| bulk.bytes_with(&document));
+                let lane = Lane { chain: chain.clone(), index };
+                let after = self.lanes.get(&lane).map_or(0, |bulk| bulk.bytes_with(&document));
                 if after > self.sender.ceiling() {
-                    self.send_lane(index, stop)?;
+                    self.send_lane(&lane, stop)?;
                 }
                 let overwrites = self.overwrites;
-                let bulk = self.lanes.entry(index).or_insert_with(|| Bulk::new(index, overwrites));
+                let bulk = self.lanes.entry(lane).or_insert_with(|| Bulk::new(index, overwrites));
                 bulk.push(&document, record, origin.token(place));
             }
             self.documents = documents;
             while self.lanes.len() > LANES_MAX || self.lane_bytes() > self.sender.ceiling() {
                 let fullest = self.lanes.iter().max_by_key(|(_, bulk)| bulk.bytes());
-                let Some(index) = fullest.map(|(index, _)| *index) else { break };
-                self.send_lane(index, stop)?;
+                let Some(lane) = fullest.map(|(lane, _)| lane.clone()) else { break };
+                self.send_lane(&lane, stop)?;
             }
             next = progress.next_record;
         }
@@ -293,25 +361,27 @@ impl Making {
 
     fn send_lanes(&mut self, stop: &AtomicBool) -> Result<(), Stop> {
         self.oldest = None;
-        while let Some(index) = self.lanes.keys().next().copied() {
-            self.send_lane(index, stop)?;
+        while let Some(lane) = self.lanes.keys().next().cloned() {
+            self.send_lane(&lane, stop)?;
         }
         Ok(())
     }
 
     /// Hands a bulk over, as soon as there is room for it.
-    fn send_lane(&mut self, index: Index, stop: &AtomicBool) -> Result<(), Stop> {
-        let Some(bulk) = self.lanes.remove(&index) else { return Ok(()) };
+    fn send_lane(&mut self, lane: &Lane, stop: &AtomicBool) -> Result<(), Stop> {
+        let Some(bulk) = self.lanes.remove(lane) else { return Ok(()) };
         let share = loop {
             if let Some(share) = self.budget.take(bulk.bytes(), IDLE) {
                 break share;
             }
+            self.parked.press(true);
             if self.is_over(stop) {
                 return Err(Stop);
             }
         };
         let Some(ready) = &self.ready else { return Err(Stop) };
-        ready.blocking_send(Message::Load(Load { bulk, share })).map_err(|_| Stop)
+        let load = Load { bulk, share, chain: lane.chain.clone() };
+        ready.blocking_send(Message::Load(load)).map_err(|_| Stop)
     }
 
     /// What is in flight at the deadline goes back to the queue, on the disk.

@@ -192,6 +192,12 @@ impl<T> Bulk<T> {
         without_json(self.body.get(item.start..item.end).unwrap_or_default()).is_some()
     }
 
+    /// Its documents, in order.
+    #[must_use]
+    pub fn items(&self) -> &[Item<T>] {
+        &self.items
+    }
+
     /// Its documents.
     pub fn into_items(self) -> impl Iterator<Item = Item<T>> {
         self.items.into_iter()

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::done::Done;
 use super::entry::Sequence;
 use super::inspect::Segments;
 use super::layout::{Layout, State};
@@ -191,9 +192,9 @@ impl Chain {
         locked(&self.quarantined).len()
     }
 
-    /// Takes the closed segments out of the chain whose last entry is at or before `done`, and deletes them unless they are
+    /// Takes the closed segments of which every entry is delivered out of the chain, and deletes them unless they are
     /// kept: what lies in `done/` is delivered and whole.
-    pub(super) fn remove_through(&self, done: Sequence, keeps: bool) -> io::Result<()> {
+    pub(super) fn remove_done(&self, done: &Done, keeps: bool) -> io::Result<()> {
         while let Some((first, known)) = self.oldest_done(done) {
             self.layout.rename(first, known.state, State::Done)?;
             locked(&self.segments).remove(&first);
@@ -231,12 +232,12 @@ impl Chain {
         locked(&self.quarantined).retain(|known| *known.range.start() != first);
     }
 
-    fn oldest_done(&self, done: Sequence) -> Option<(Sequence, Known)> {
+    fn oldest_done(&self, done: &Done) -> Option<(Sequence, Known)> {
         let segments = locked(&self.segments);
         let ended = segments.iter().find(|(_, known)| {
             known.live.is_none()
                 && known.state != State::Quarantine
-                && known.summary.is_some_and(|summary| summary.last <= done)
+                && known.summary.is_some_and(|summary| done.holds(summary.first, summary.last))
         });
         ended.map(|(first, known)| (*first, known.clone()))
     }
@@ -254,14 +255,16 @@ impl Chain {
         locked(&self.segments).values().map(|known| known.bytes).sum()
     }
 
-    /// Entries and batches after `done`; batches of a segment that is partly done all count.
-    pub(super) fn backlog(&self, done: Sequence) -> (u64, u64) {
+    /// Entries and batches that are not done; batches of a segment that is partly done all count.
+    pub(super) fn backlog(&self, done: &Done) -> (u64, u64) {
         let segments = locked(&self.segments);
-        let left = segments.values().filter_map(|known| known.summary).filter(|s| s.last > done);
-        left.fold((0, 0), |(entries, batches), summary| {
-            let from = summary.first.max(done.next());
-            (entries + summary.last.0 - from.0 + 1, batches + summary.batches)
-        })
+        let left = segments.values().filter_map(|known| {
+            let summary = known.summary?;
+            let all = summary.last.0 + 1 - summary.first.0;
+            let entries = all - done.count(summary.first, summary.last);
+            (entries > 0).then_some((entries, summary.batches))
+        });
+        left.fold((0, 0), |all, segment| (all.0 + segment.0, all.1 + segment.1))
     }
 }
 

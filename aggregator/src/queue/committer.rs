@@ -61,9 +61,9 @@ impl Committer {
     pub(super) fn run(mut self) {
         while let Some(first) = self.held.take().or_else(|| self.requests.blocking_recv()) {
             let group = self.gather(first);
-            self.shared.commit_began();
+            self.shared.intake.commit_began();
             self.commit(group);
-            self.shared.commit_ended();
+            self.shared.intake.commit_ended();
         }
     }
 

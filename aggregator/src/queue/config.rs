@@ -27,6 +27,11 @@ pub struct QueueConfig {
     pub retain: Retain,
     /// How many entries (1 MiB each, or one larger batch) may be leased at once.
     pub max_leases: usize,
+    /// Entries are leased in the order of their commits, however many there are.
+    pub in_order: bool,
+    /// Intake stops while a commit has been running for longer: forwarders that hear nothing for 15 s go elsewhere, and
+    /// before that it should be known why.
+    pub hanging_after: Duration,
     /// What only benchmarks and power-cut tests change.
     #[doc(hidden)]
     pub tuning: Tuning,
@@ -45,6 +50,8 @@ impl QueueConfig {
             ballast_bytes: 24 << 20,
             retain: Retain::default(),
             max_leases: 16,
+            in_order: false,
+            hanging_after: Duration::from_secs(10),
             tuning: Tuning::default(),
         }
     }
@@ -79,6 +86,9 @@ pub enum SyncMode {
     /// Every `fdatasync` fails while the flag is set.
     #[cfg(test)]
     Failing(std::sync::Arc<std::sync::atomic::AtomicBool>),
+    /// Every `fdatasync` takes as long as the flag is set.
+    #[cfg(test)]
+    Hanging(std::sync::Arc<std::sync::atomic::AtomicBool>),
 }
 
 /// When a segment ends, and how it is written: the part of the settings every chain needs.

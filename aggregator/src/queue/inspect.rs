@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::OpenError;
 use super::cursor;
 use super::disk::Lock;
+use super::done::Done;
 use super::entry::Sequence;
 use super::layout::{Layout, State};
 use super::letter::{Letter, LetterId};
@@ -78,7 +79,8 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
     let look = || {
         let _lock = lock(dir)?;
         let layout = Layout::at(dir);
-        let mut found = Inspection { delivered: cursor::read(dir)?, ..Inspection::default() };
+        let done = cursor::read(dir)?;
+        let mut found = Inspection { delivered: done.through, ..Inspection::default() };
         for (first, state) in segments(&layout)? {
             let place = layout.segment(state, first);
             found.disk_bytes += disk_bytes(&place);
@@ -87,7 +89,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
                 found.quarantined.push(place.clone());
             }
             if let (Some(summary), _) = describe(&place, first) {
-                found.add(&summary);
+                found.add(&summary, &done);
             }
         }
         for first in layout.list(State::Done)? {
@@ -100,10 +102,11 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
 }
 
 impl Inspection {
-    fn add(&mut self, summary: &Summary) {
+    fn add(&mut self, summary: &Summary, done: &Done) {
         self.head = self.head.max(summary.last);
-        if summary.last > self.delivered {
-            self.entries += summary.last.0 - summary.first.max(self.delivered.next()).0 + 1;
+        if !done.holds(summary.first, summary.last) {
+            let all = summary.last.0 + 1 - summary.first.0;
+            self.entries += all - done.count(summary.first, summary.last);
             self.batches += summary.batches;
             self.oldest_ms.get_or_insert(summary.oldest_ms);
         }

@@ -1,4 +1,4 @@
-//! Whether more may come in: by what the queue takes and what the disk has left.
+//! Whether more may come in: by what the queue takes, what the disk has left, and whether it answers.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,9 @@ use super::disk::Room;
 /// How old a look at the disk may be; our own commits make it old at once.
 const ROOM_MAX_AGE: Duration = Duration::from_millis(100);
 /// Room comes back a segment at a time, when one is delivered.
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A disk that hangs may do so for long: whoever has somewhere else to go goes there.
+const HANGING_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why nothing more is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,16 @@ pub enum Full {
     Queue,
     /// Less than the reserve is free on the disk, or nobody can tell.
     Disk,
+    /// A commit has not ended for long: the disk, or sled, hangs.
+    Hanging,
+}
+
+/// When it may be tried again.
+pub(super) fn retry_after(full: Full) -> Duration {
+    match full {
+        Full::Queue | Full::Disk => RETRY_AFTER,
+        Full::Hanging => HANGING_RETRY_AFTER,
+    }
 }
 
 /// Decides who may come in, and counts who waits.
@@ -29,6 +41,8 @@ pub(super) struct Intake {
     dir: PathBuf,
     max_bytes: u64,
     reserve_percent: u8,
+    hanging_after: Duration,
+    commit_began: Mutex<Option<Instant>>,
     queue_bytes: AtomicU64,
     /// What gives way when there is no room else.
     retained_bytes: AtomicU64,
@@ -49,11 +63,26 @@ impl Intake {
             dir: config.dir.clone(),
             max_bytes: config.max_bytes,
             reserve_percent: config.reserve_percent,
+            hanging_after: config.hanging_after,
+            commit_began: Mutex::new(None),
             queue_bytes: AtomicU64::new(0),
             retained_bytes: AtomicU64::new(0),
             waiting_bytes: AtomicU64::new(0),
             room: Mutex::new(None),
         }
+    }
+
+    pub(super) fn commit_began(&self) {
+        *locked(&self.commit_began) = Some(Instant::now());
+    }
+
+    pub(super) fn commit_ended(&self) {
+        *locked(&self.commit_began) = None;
+    }
+
+    /// How long the current commit has been running.
+    pub(super) fn commit_running(&self) -> Option<Duration> {
+        locked(&self.commit_began).map(|began| began.elapsed())
     }
 
     /// What the segments take by now: the disk is looked at again.
@@ -79,6 +108,9 @@ impl Intake {
 
     /// Whether `bytes` more are too much.
     pub(super) fn full(&self, bytes: u64) -> Option<Full> {
+        if self.commit_running().is_some_and(|running| running > self.hanging_after) {
+            return Some(Full::Hanging);
+        }
         let coming = self.waiting_bytes.load(Ordering::Relaxed).saturating_add(bytes);
         let queue = self.queue_bytes.load(Ordering::Relaxed).saturating_add(coming);
         if queue > self.max_bytes {

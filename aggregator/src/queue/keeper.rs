@@ -45,13 +45,13 @@ impl Keeper {
     }
 
     fn keep(&mut self) -> std::io::Result<()> {
-        let delivered = self.shared.leases.progress().delivered;
-        if delivered > self.cursor.delivered() {
+        let done = self.shared.leases.done();
+        if done != *self.cursor.done() {
             // Before the segments go: sequences are not used twice.
-            self.cursor.save(delivered)?;
+            self.cursor.save(done)?;
         }
         let chain = &self.shared.chain;
-        chain.remove_through(self.cursor.delivered(), self.bounds.retain.is_on())?;
+        chain.remove_done(self.cursor.done(), self.bounds.retain.is_on())?;
         let pruned = retention::prune(chain, &self.bounds, now_ms());
         // What could not be deleted gives no room.
         let retained = if pruned.is_ok() { chain.retained.stats().bytes } else { 0 };

@@ -1,18 +1,29 @@
 //! Who has which entry: leased, given back, or done. A holder; no I/O.
 //!
-//! Everything below the oldest entry that is leased or given back is delivered: that is the
-//! cursor. Leases may complete in any order.
+//! Leases may complete in any order. Entries are read by two cursors: when delivery is behind, the entries that come from
+//! then on are read by the newest, and what came before by the oldest; each gets half of the bytes while both have some
+//! ([`Balance`]), and all of them while the other has none. So what is new is not starved by a backlog, nor the backlog by
+//! what is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::balance::Balance;
 use super::chain::locked;
+use super::config::QueueConfig;
+use super::done::Done;
 use super::entry::{Entry, Sequence};
 
-/// How far delivery may run ahead of an entry that does not complete: it bounds what a crash
-/// delivers twice. 1,024 entries are at most the keys of one segment.
-const MAX_AHEAD: u64 = 1024;
+/// Entries that make delivery behind: as many more as are leased at once. With 64, what was new after a short outage came
+/// after the 64 before it, which a busy server needs many seconds for.
+const BEHIND: u64 = 16;
+/// The same of what is new: some seconds of the fastest commits (about a hundred a second). What is left behind again is
+/// delivered after all that is older.
+const NEWEST_BEHIND: u64 = 512;
+/// Backlogs at most; the newest cursor jumps no more when there are as many. With what is leased they make fewer ranges
+/// than the cursor's file takes.
+const BACKLOGS_MAX: usize = 8;
 
 /// The leases of one queue.
 #[derive(Debug)]
@@ -30,23 +41,51 @@ pub(super) struct Backlog {
 
 #[derive(Debug)]
 struct State {
-    /// The next entry to read.
+    /// What was left behind and is not read, oldest first: ranges without their ends.
+    behind: Vec<(Sequence, Sequence)>,
+    /// The next entry that the newest cursor reads; the only cursor, when nothing was left behind.
     position: Sequence,
     /// The last one committed.
     head: Sequence,
     out: BTreeSet<Sequence>,
     returned: BTreeMap<Sequence, Entry>,
-    max_out: usize,
+    order: Order,
     is_closed: bool,
+    /// The oldest first, the newest second.
+    balance: Balance,
+    /// Both had something at the last turn.
+    is_shared: bool,
     backlog: Backlog,
     lost: u64,
+}
+
+/// How entries are leased.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    /// So many at once.
+    pub(super) max_out: usize,
+    /// By one cursor only.
+    pub(super) in_order: bool,
+}
+
+impl From<&QueueConfig> for Order {
+    fn from(config: &QueueConfig) -> Self {
+        Self { max_out: config.max_leases.max(1), in_order: config.in_order }
+    }
+}
+
+/// Which cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Oldest,
+    Newest,
 }
 
 /// What the reader shall do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Read this entry; `head` was committed by now.
-    Read { sequence: Sequence, head: Sequence },
+    Read { sequence: Sequence, head: Sequence, end: End },
     /// Deliver this one again: its lease was dropped.
     Again(Sequence, Entry),
     /// Nothing in time, or closed.
@@ -57,6 +96,7 @@ pub(super) enum Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) head: Sequence,
+    /// Every entry up to this one is delivered.
     pub(super) delivered: Sequence,
     pub(super) leased: usize,
     pub(super) backlog: Backlog,
@@ -64,19 +104,17 @@ pub(super) struct Progress {
 }
 
 impl Leases {
-    pub(super) fn new(
-        delivered: Sequence,
-        head: Sequence,
-        backlog: Backlog,
-        max_out: usize,
-    ) -> Self {
+    pub(super) fn new(done: &Done, head: Sequence, backlog: Backlog, order: Order) -> Self {
         let state = State {
-            position: delivered.next(),
+            behind: done.gaps(),
+            position: done.last().next(),
             head,
             out: BTreeSet::new(),
             returned: BTreeMap::new(),
-            max_out: max_out.max(1),
+            order,
             is_closed: false,
+            balance: Balance::default(),
+            is_shared: false,
             backlog,
             lost: 0,
         };
@@ -110,11 +148,22 @@ impl Leases {
         }
     }
 
+    /// An entry of so many bytes was read.
+    pub(super) fn took(&self, end: End, bytes: u64) {
+        let mut state = self.lock();
+        if state.is_shared {
+            state.balance.took(end == End::Newest, bytes);
+        }
+    }
+
     /// There is nothing at `sequence`; what follows begins with `next`.
     pub(super) fn skip(&self, sequence: Sequence, next: Sequence) {
         let mut state = self.lock();
         state.out.remove(&sequence);
-        state.position = state.position.max(next);
+        let after = |at: Sequence| if at > sequence { at.max(next) } else { at };
+        state.position = after(state.position);
+        state.behind.iter_mut().for_each(|(from, end)| *from = after(*from).min(*end));
+        state.behind.retain(|(from, end)| from < end);
     }
 
     /// The entry could not be read.
@@ -149,8 +198,15 @@ impl Leases {
     pub(super) fn is_delivered(&self, sequence: Sequence) -> bool {
         let state = self.lock();
         sequence < state.position
+            && !state.behind.iter().any(|(from, end)| (*from..*end).contains(&sequence))
             && !state.out.contains(&sequence)
             && !state.returned.contains_key(&sequence)
+    }
+
+    /// Whether half of what may be leased is.
+    pub(super) fn is_pressed(&self) -> bool {
+        let state = self.lock();
+        2 * state.out.len() >= state.order.max_out
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -164,6 +220,15 @@ impl Leases {
         }
     }
 
+    /// What is delivered.
+    pub(super) fn done(&self) -> Done {
+        let state = self.lock();
+        let single = |sequence: &Sequence| (*sequence, sequence.next());
+        let leased = state.out.iter().map(single);
+        let returned = state.returned.keys().map(single);
+        Done::but(state.behind.iter().copied().chain(leased).chain(returned), state.position)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
     }
@@ -171,27 +236,44 @@ impl Leases {
 
 impl State {
     fn turn(&mut self) -> Option<Turn> {
-        if self.out.len() >= self.max_out {
+        if self.out.len() >= self.order.max_out {
             return None;
         }
         if let Some((sequence, entry)) = self.returned.pop_first() {
             self.out.insert(sequence);
             return Some(Turn::Again(sequence, entry));
         }
-        let ahead = self.position.0 - self.delivered().0;
-        if self.position > self.head || ahead > MAX_AHEAD {
-            return None;
+        let behind = if self.behind.is_empty() { BEHIND } else { NEWEST_BEHIND };
+        let is_behind = !self.order.in_order && self.position.0 + behind <= self.head.0;
+        if is_behind && self.behind.len() < BACKLOGS_MAX {
+            self.behind.push((self.position, self.head));
+            self.position = self.head;
         }
-        let sequence = self.position;
+        let (has_old, has_new) = (!self.behind.is_empty(), self.position <= self.head);
+        self.is_shared = has_old && has_new;
+        if !self.is_shared {
+            self.balance.rest();
+        }
+        let end = match (has_old, has_new) {
+            (false, false) => return None,
+            (true, true) if self.balance.is_ahead() => End::Oldest,
+            (true, false) => End::Oldest,
+            (_, true) => End::Newest,
+        };
+        let sequence = match (end, self.behind.first_mut()) {
+            (End::Oldest, Some((from, _))) => advance(from),
+            (End::Oldest | End::Newest, _) => advance(&mut self.position),
+        };
+        self.behind.retain(|(from, end)| from < end);
         self.out.insert(sequence);
-        self.position = sequence.next();
-        Some(Turn::Read { sequence, head: self.head })
+        Some(Turn::Read { sequence, head: self.head, end })
     }
 
     fn delivered(&self) -> Sequence {
+        let behind = self.behind.first().map_or(self.position, |(from, _)| *from);
         let out = self.out.first().copied().unwrap_or(self.position);
         let returned = self.returned.keys().next().copied().unwrap_or(self.position);
-        out.min(returned).min(self.position).previous()
+        behind.min(out).min(returned).min(self.position).previous()
     }
 
     fn end(&mut self, sequence: Sequence, batches: u64) {
@@ -207,83 +289,12 @@ impl State {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leases(committed: u64, max_out: usize) -> Leases {
-        let leases = Leases::new(Sequence(0), Sequence(0), Backlog::default(), max_out);
-        for sequence in 1..=committed {
-            leases.committed(Sequence(sequence), 2);
-        }
-        leases
-    }
-
-    fn read(leases: &Leases) -> Option<u64> {
-        match leases.turn(Instant::now()) {
-            Turn::Read { sequence, .. } | Turn::Again(sequence, _) => Some(sequence.0),
-            Turn::Nothing => None,
-        }
-    }
-
-    #[test]
-    fn the_cursor_is_what_is_done_without_a_hole() {
-        let leases = leases(5, 10);
-        for sequence in 1..=5 {
-            assert_eq!(read(&leases), Some(sequence));
-        }
-        for (complete, delivered) in [(2, 0), (4, 0), (1, 2), (5, 2), (3, 5)] {
-            leases.complete(Sequence(complete), 2);
-            assert_eq!(leases.progress().delivered, Sequence(delivered), "after {complete}");
-        }
-        assert_eq!(leases.progress().backlog, Backlog::default());
-    }
-
-    #[test]
-    fn a_window_is_kept() {
-        let leases = leases(5, 2);
-        assert_eq!((read(&leases), read(&leases), read(&leases)), (Some(1), Some(2), None));
-        leases.complete(Sequence(2), 2);
-        assert_eq!((read(&leases), read(&leases)), (Some(3), None));
-        assert_eq!(leases.progress().delivered, Sequence(0));
-    }
-
-    #[test]
-    fn delivery_does_not_run_far_ahead_of_one_entry() {
-        let leases = leases(3000, 10);
-        assert_eq!(read(&leases), Some(1));
-        let mut last = 1;
-        while let Some(sequence) = read(&leases) {
-            leases.complete(Sequence(sequence), 2);
-            last = sequence;
-        }
-        assert_eq!(last, MAX_AHEAD);
-        leases.complete(Sequence(1), 2);
-        assert_eq!(read(&leases), Some(MAX_AHEAD + 1));
-    }
-
-    #[test]
-    fn what_is_given_back_comes_again_first() {
-        let leases = leases(3, 2);
-        assert_eq!((read(&leases), read(&leases)), (Some(1), Some(2)));
-        leases.give_back(Sequence(1), Entry::default());
-        assert_eq!(leases.progress().delivered, Sequence(0));
-        assert_eq!((read(&leases), read(&leases)), (Some(1), None));
-        leases.complete(Sequence(1), 2);
-        leases.complete(Sequence(1), 2);
-        assert_eq!(leases.progress().backlog, Backlog { entries: 2, batches: 4 });
-        assert_eq!(leases.progress().delivered, Sequence(1));
-    }
-
-    #[test]
-    fn holes_and_losses_do_not_stop_the_cursor() {
-        let leases = leases(5, 10);
-        assert_eq!(read(&leases), Some(1));
-        leases.skip(Sequence(1), Sequence(3));
-        assert_eq!(leases.progress().delivered, Sequence(2));
-        assert_eq!(read(&leases), Some(3));
-        leases.lose(Sequence(3));
-        let progress = leases.progress();
-        assert_eq!((progress.delivered, progress.lost), (Sequence(3), 1));
-    }
+/// Moves a cursor on; gives what it was at.
+fn advance(cursor: &mut Sequence) -> Sequence {
+    let at = *cursor;
+    *cursor = at.next();
+    at
 }
+
+#[cfg(test)]
+mod tests;

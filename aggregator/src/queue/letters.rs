@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::OpenError;
 use super::chain::{Quarantined, locked};
 use super::cursor::{self, Cursor};
+use super::done::Done;
 use super::entry::Sequence;
 use super::letter::{Letter, LetterId};
 use super::manifest::Summary;
@@ -198,7 +199,7 @@ impl Letters {
     /// The letters in numbers.
     pub fn stats(&self) -> LetterStats {
         let chain = &self.inner.side.chain;
-        let (_, letters) = chain.backlog(Sequence::default());
+        let (_, letters) = chain.backlog(&Done::default());
         let settled = locked(&self.inner.settled);
         LetterStats {
             letters: letters.saturating_sub(settled.count()),
@@ -216,7 +217,7 @@ impl Letters {
 impl Inner {
     fn open(config: &LettersConfig) -> io::Result<Self> {
         std::fs::create_dir_all(&config.dir)?;
-        let side = Side::open(&config.dir, cursor::read(&config.dir)?)?;
+        let side = Side::open(&config.dir, cursor::read(&config.dir)?.through)?;
         let firsts: Vec<_> = side.chain.summaries().iter().map(|summary| summary.first).collect();
         Ok(Self {
             side: Arc::new(side),
@@ -269,8 +270,8 @@ impl Inner {
         }
         let _reading = locked(&self.reading);
         let mut last = locked(&self.last);
-        let highest = last.delivered().max(summary.last);
-        last.save(highest)?;
+        let highest = last.done().through.max(summary.last);
+        last.save(Done::through(highest))?;
         if !chain.remove(first)? {
             writer.seal();
             chain.remove(first)?;

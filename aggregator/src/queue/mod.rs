@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! lock        flock: one process
-//! cursor      delivered through which entry: two slots (cursor.rs)
+//! cursor      which entries are delivered: two slots (cursor.rs)
 //! ballast     space to give up when a start finds the disk full
 //! open/       N/ the segment that is written, named by its first sequence
 //! sealed/     N/ waits for delivery
@@ -28,13 +28,14 @@
 //!
 //! # Promises
 //!
-//! * An acknowledged batch survives `kill -9` and a power cut. It is delivered at least once, in
-//!   order of commit; after a crash what was completed in the last half second comes again.
+//! * An acknowledged batch survives `kill -9` and a power cut. It is delivered at least once; after a
+//!   crash what was completed in the last half second comes again. In order of commit, unless delivery
+//!   is behind: then what comes new and what is old have their turns (`leases`).
 //! * A damaged, truncated, unknown or missing file never stops a start. Entries that are intact are
 //!   delivered even if sled cannot open the segment any more; those that are not are reported by
 //!   their sequence, and the segment is kept.
-//! * Memory does not grow with the backlog: at most two segments and `max_leases` entries.
-//! * On a full disk intake stops, delivery goes on.
+//! * Memory does not grow with the backlog: at most three segments and `max_leases` entries.
+//! * On a full disk intake stops, delivery goes on. The same while a commit hangs.
 //!
 //! # What it is not
 //!
@@ -42,6 +43,7 @@
 //! only as far as `retention` says; `delivered` reads it again for a replay. sled is never asked to remove, scan or count.
 
 mod apart;
+mod balance;
 mod bytes_in;
 mod chain;
 mod committer;
@@ -49,6 +51,7 @@ mod config;
 mod cursor;
 mod delivered;
 mod disk;
+mod done;
 mod entry;
 mod inspect;
 mod intake;
@@ -79,12 +82,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 pub use apart::Apart;
+pub use balance::Balance;
 pub use chain::{Damage, Quarantined};
 pub use committer::CommitError;
 pub use config::QueueConfig;
@@ -196,7 +200,7 @@ pub struct Stats {
     pub delivered: Sequence,
     /// Entries leased now.
     pub leased: usize,
-    /// Whether a batch of 1 MiB would be refused.
+    /// Whether a batch of 1 MiB would be refused, and why.
     pub full: Option<Full>,
     /// Commits that failed since the start.
     pub failed_commits: u64,
@@ -215,7 +219,6 @@ struct Shared {
     leases: Leases,
     intake: Arc<Intake>,
     failed_commits: AtomicU64,
-    commit_began: Mutex<Option<Instant>>,
     has_reader: AtomicBool,
     /// Held as long as anybody uses the queue.
     _lock: Lock,
@@ -247,19 +250,19 @@ impl Queue {
         let lock = Lock::directory(&config.dir)?;
         let recovered = recover::recover(&config.dir, config.retain.is_on())?;
         let cursor = Cursor::open(&config.dir)?;
-        let delivered = cursor.delivered();
-        let head = recovered.last.max(delivered);
+        let done = cursor.done();
+        let head = recovered.last.max(done.last());
         let chain = Arc::new(recovered.chain);
-        let (entries, batches) = chain.backlog(delivered);
+        let (entries, batches) = chain.backlog(done);
+        let backlog = Backlog { entries, batches };
         let intake = Arc::new(Intake::new(config));
         intake.set_queue_bytes(chain.bytes());
         intake.set_retained_bytes(chain.retained.stats().bytes);
         let shared = Arc::new(Shared {
             chain: Arc::clone(&chain),
-            leases: Leases::new(delivered, head, Backlog { entries, batches }, config.max_leases),
+            leases: Leases::new(done, head, backlog, config.into()),
             intake,
             failed_commits: AtomicU64::new(0),
-            commit_began: Mutex::new(None),
             has_reader: AtomicBool::new(false),
             _lock: lock,
         });
@@ -284,9 +287,10 @@ impl Queue {
             if bytes > BATCH_MAX_BYTES || batch.node.len() > usize::from(u16::MAX) {
                 return Err(AppendError::TooLarge);
             }
-            let waiting = intake
-                .admit(bytes as u64)
-                .map_err(|full| AppendError::Full { full, retry_after: intake::RETRY_AFTER })?;
+            let waiting = intake.admit(bytes as u64).map_err(|full| AppendError::Full {
+                full,
+                retry_after: intake::retry_after(full),
+            })?;
             let (ack, acked) = oneshot::channel();
             let request = Request { batch, ack, waiting };
             requests.send(request).await.map_err(|_| AppendError::Closed)?;
@@ -317,7 +321,7 @@ impl Queue {
             failed_commits: self.shared.failed_commits.load(Ordering::Relaxed),
             lost_entries: progress.lost,
             quarantined: self.shared.chain.quarantined_count(),
-            commit_running: locked(&self.shared.commit_began).map(|began| began.elapsed()),
+            commit_running: self.shared.intake.commit_running(),
         }
     }
 
@@ -395,15 +399,5 @@ impl Running {
         if self.keeper.join().is_err() {
             tracing::error!("the keeper died; the cursor may be behind");
         }
-    }
-}
-
-impl Shared {
-    fn commit_began(&self) {
-        *locked(&self.commit_began) = Some(Instant::now());
-    }
-
-    fn commit_ended(&self) {
-        *locked(&self.commit_began) = None;
     }
 }

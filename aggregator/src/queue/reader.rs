@@ -1,4 +1,4 @@
-//! Leases entries to the delivery thread, in order.
+//! Leases entries to the delivery thread, the oldest and, when there is a backlog, the newest in turns (`leases`).
 //!
 //! Blocking: it belongs on a thread of its own. Entries are seen right after their commit, through
 //! the sled that wrote them; older segments are opened one at a time.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::apart::Apart;
 use super::entry::{Entry, Metadata, Sequence, StoredBatch};
-use super::leases::Turn;
+use super::leases::{End, Turn};
 use super::letter::LetterId;
 use super::part::Kind;
 use super::source::Source;
@@ -18,7 +18,8 @@ use super::source::Source;
 /// The queue's only reader.
 pub struct Reader {
     shared: Arc<Shared>,
-    source: Option<Source>,
+    /// The segments that the oldest and the newest cursor are in.
+    sources: [Option<Source>; 2],
 }
 
 /// An entry to be delivered. Dropping it gives it back: it is leased again.
@@ -47,7 +48,7 @@ impl Reader {
     /// The reader, unless there is one already.
     pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
         let is_taken = shared.has_reader.swap(true, Ordering::AcqRel);
-        (!is_taken).then(|| Self { shared, source: None })
+        (!is_taken).then(|| Self { shared, sources: [None, None] })
     }
 
     /// The next entry; `None` when there is none in time, when as many are leased as may be, or
@@ -55,27 +56,41 @@ impl Reader {
     pub fn next(&mut self, timeout: Duration) -> Option<Lease> {
         let deadline = Instant::now() + timeout;
         loop {
-            let (sequence, head) = match self.shared.leases.turn(deadline) {
+            let (sequence, head, end) = match self.shared.leases.turn(deadline) {
                 Turn::Nothing => return None,
                 Turn::Again(sequence, entry) => return Some(self.lease(sequence, entry)),
-                Turn::Read { sequence, head } => (sequence, head),
+                Turn::Read { sequence, head, end } => (sequence, head, end),
             };
-            match self.read(sequence, head) {
-                Read::Entry(entry) => return Some(self.lease(sequence, entry)),
+            match self.read(sequence, head, end) {
+                Read::Entry(entry) => {
+                    let bytes = entry.batches.iter().map(|batch| u64::from(batch.raw_bytes));
+                    self.shared.leases.took(end, bytes.sum());
+                    return Some(self.lease(sequence, entry));
+                }
                 Read::Lost => self.shared.leases.lose(sequence),
                 Read::GoOn(next) => self.shared.leases.skip(sequence, next),
             }
         }
     }
 
+    /// Whether half of the entries that may be leased are.
+    pub fn is_pressed(&self) -> bool {
+        self.shared.leases.is_pressed()
+    }
+
     fn lease(&self, sequence: Sequence, entry: Entry) -> Lease {
         Lease { owner: Owner::Queue(Arc::clone(&self.shared)), sequence, entry: Some(entry) }
     }
 
-    fn read(&mut self, sequence: Sequence, head: Sequence) -> Read {
+    fn read(&mut self, sequence: Sequence, head: Sequence, end: End) -> Read {
         let chain = &self.shared.chain;
-        let source = match self.source.take().filter(|source| source.holds(sequence)) {
-            Some(source) => self.source.insert(source),
+        let [oldest, newest] = &mut self.sources;
+        let slot = match end {
+            End::Oldest => oldest,
+            End::Newest => newest,
+        };
+        let source = match slot.take().filter(|source| source.holds(sequence)) {
+            Some(source) => slot.insert(source),
             None => {
                 let Some((summary, known)) = chain.at_or_after(sequence) else {
                     return Read::GoOn(head.next());
@@ -83,7 +98,7 @@ impl Reader {
                 if summary.first > sequence {
                     return Read::GoOn(summary.first);
                 }
-                self.source.insert(Source::open(chain, summary, &known))
+                slot.insert(Source::open(chain, summary, &known))
             }
         };
         let Some(stored) = source.read(chain, sequence) else { return Read::Lost };

@@ -107,6 +107,13 @@ impl Segment {
                 }
                 self.file.sync_data()?;
             }
+            #[cfg(test)]
+            SyncMode::Hanging(hanging) => {
+                while hanging.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                self.file.sync_data()?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The side chain: a durable chain of its own for what must not hold up the queue.
 //!
-//! The same segments, commits and recovery as the queue's; what is appended is durable on return. Today it holds dead letters
-//! (`letters`); a lane that is parked will be one more chain with its own kind of body.
+//! The same segments, commits and recovery as the queue's; what is appended is durable on return. It holds dead letters
+//! (`letters`). A parked index has a whole queue of its own (`docs/decisions/0007`).
 
 use std::io;
 use std::path::Path;

@@ -104,6 +104,8 @@ pub async fn run(
         data_dir: data_dir.clone(),
         queue_max_bytes: QUEUE_MAX_BYTES,
         retain: Retain::default(),
+        // The store takes everything, or nothing.
+        parked: None,
         letters_max_bytes: LETTERS_MAX_BYTES,
         letters_max_age: None,
         security: Security::loopback(),

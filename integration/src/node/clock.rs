@@ -1,7 +1,7 @@
 //! The time that log envelopes carry.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use naru_proto::time::format_rfc3339_ns;
 
@@ -31,7 +31,28 @@ impl Clock {
     pub fn put(&self, ahead_s: i64) {
         self.ahead_ns.store(ahead_s * 1_000_000_000, Ordering::Relaxed);
     }
+
+    /// So much later at once.
+    pub fn pass(&self, time: Duration) {
+        self.ahead_ns.fetch_add(time.as_nanos() as i64, Ordering::Relaxed);
+    }
+
+    /// Its day in UTC, as it stands in the names of indices.
+    #[must_use]
+    pub fn day(&self) -> String {
+        let text = format_rfc3339_ns(machine_ns() + self.ahead_ns.load(Ordering::Relaxed));
+        String::from_utf8_lossy(&text[..10]).replace('-', ".")
+    }
+
+    /// Noon in UTC, so many days after today: far from the day's ends.
+    pub fn noon(&self, days: i64) {
+        let now = machine_ns();
+        let today = now - now.rem_euclid(DAY_NS);
+        self.ahead_ns.store(today + days * DAY_NS + DAY_NS / 2 - now, Ordering::Relaxed);
+    }
 }
+
+const DAY_NS: i64 = 86_400_000_000_000;
 
 fn machine_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64

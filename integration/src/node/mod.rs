@@ -58,6 +58,12 @@ impl Node {
         &self.pods
     }
 
+    /// What the times of its lines come from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// What was written.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {

@@ -94,7 +94,8 @@ fn a_status_is_a_table() {
         retained_bytes: 77,
         quarantined: vec!["/data/queue/quarantine/1".into()],
     };
-    let mut report = QueueReport::of_files(&found);
+    let parked = Inspection { entries: 7, batches: 8, disk_bytes: 500, ..Inspection::default() };
+    let mut report = QueueReport::of_files(&found, &[("logstash-2026.11.22".to_owned(), parked)]);
     let expected = "\
 aggregator        not running
 waiting           3 entries; about 4 batches
@@ -103,6 +104,7 @@ oldest            2026-11-22T16:00:00.000000000Z (1h 1m 1s ago)
 disk              1000 bytes
 segments          1 open, 2 sealed, 1 in quarantine
 retained          5 delivered segments, 77 bytes
+parked            logstash-2026.11.22: 7 entries, 500 bytes
 quarantine        /data/queue/quarantine/1: damaged
 ";
     assert_eq!(status(&report, 1_795_363_200_000 + 3_661_000), expected);

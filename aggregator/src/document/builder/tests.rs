@@ -310,6 +310,33 @@ fn expected_log(frame: &Frame, record: &Record<'_>) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// What is parked, replayed or retried alone is parts of frames.
+#[test]
+fn documents_of_parts_are_those_of_the_whole() {
+    let mut random = Random(20_261_130);
+    let golden = golden_frames().into_iter().map(|(_, frame)| frame);
+    let hostile: Vec<_> = (0..2_000).map(|_| hostile_frame(&mut random)).collect();
+    for (round, mut frame) in golden.chain(hostile).enumerate() {
+        let length = frame.bytes.len() as u64;
+        if frame.ends != Ends::Lines && length > 1 {
+            let at = 1 + random.next(length as usize - 1) as u64;
+            let one = Extent { file: FileId([0xcd; 12]), start: 40, length: at };
+            let other = Extent { file: FileId([0xef; 12]), start: 0, length: length - at };
+            frame.extents = vec![one, other];
+        }
+        let count = frame.record_count();
+        let mut parts = Vec::new();
+        let mut start = 0;
+        while start < count {
+            let end = start + 1 + random.next(count - start);
+            parts.push(frame.part(start..end).unwrap());
+            start = end;
+        }
+        let (parts, whole) = (build(&parts, usize::MAX), build(&[frame], usize::MAX));
+        assert!(parts.iter().eq(whole.iter()), "round {round}");
+    }
+}
+
 #[test]
 fn hostile_bytes_become_documents() {
     let mut random = Random(20_261_122);

@@ -192,6 +192,81 @@ fn a_failed_fdatasync_ends_the_segment_and_is_not_acknowledged() {
     assert_eq!(names(&dir.path().join("sealed")).len(), 1, "the one that failed");
 }
 
+#[test]
+fn a_commit_that_hangs_stops_intake_until_it_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let hanging = Arc::new(AtomicBool::new(false));
+    let mut config = QueueConfig { hanging_after: Duration::from_millis(100), ..small(dir.path()) };
+    config.tuning.sync = SyncMode::Hanging(Arc::clone(&hanging));
+    let queue = Arc::new(open(config));
+    fill(&queue, 0..3, 100);
+    hanging.store(true, Ordering::Relaxed);
+    let waiting = std::thread::spawn({
+        let queue = Arc::clone(&queue);
+        move || fill(&queue, 3..4, 100)
+    });
+    eventually("it is noticed", || queue.stats().full == Some(Full::Hanging));
+    assert!(
+        queue.stats().commit_running.is_some_and(|running| running > Duration::from_millis(100))
+    );
+    let refused = append(&queue, vec![batch(9, 100)]).pop().unwrap();
+    let Err(AppendError::Full { full: Full::Hanging, retry_after }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(retry_after > Duration::from_secs(1), "forwarders are sent elsewhere");
+    hanging.store(false, Ordering::Relaxed);
+    waiting.join().unwrap();
+    eventually("it goes on", || queue.stats().full.is_none());
+    fill(&queue, 4..6, 100);
+    assert_eq!(drain(&queue), (0..6).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_new_and_a_backlog_have_their_turns_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || QueueConfig { max_leases: 4, in_order: false, ..small(dir.path()) };
+    let queue = open(config());
+    fill(&queue, 0..200, 8_000);
+    let mut reader = queue.reader().unwrap();
+    let mut next = || {
+        let lease = reader.next(Duration::ZERO).unwrap();
+        let id = id(&lease.batches()[0]);
+        lease.complete();
+        id
+    };
+    assert_eq!(next(), 199, "the newest");
+    fill(&queue, 200..300, 8_000);
+    let segments = || -> BTreeSet<u64> {
+        names(&dir.path().join("sealed")).iter().map(|name| name.parse().unwrap()).collect()
+    };
+    let before = segments();
+    let mut delivered: Vec<u64> = (0..200).map(|_| next()).collect();
+    let new = delivered.iter().filter(|id| **id >= 200).count();
+    assert_eq!(new, 100, "what is new comes within twice its bytes: {delivered:?}");
+    assert!((0..100).all(|id| delivered.contains(&id)), "and half of it is old: {delivered:?}");
+    let middle = |segments: &BTreeSet<u64>| segments.range(202..270).count();
+    assert!(middle(&before) > 0);
+    eventually("segments after what is left are deleted", || middle(&segments()) == 0);
+    assert!(segments().range(..200).count() > 0, "what is left is kept");
+    drop(reader);
+    drop(queue);
+    let (queue, opened) = Queue::open(config()).unwrap();
+    assert_eq!((opened.entries, opened.quarantined.len()), (99, 0));
+    fill(&queue, 300..310, 8_000);
+    delivered = drain(&queue);
+    delivered.sort_unstable();
+    assert_eq!(delivered, (100..199).chain(300..310).collect::<Vec<_>>());
+    assert_eq!(queue.stats().entries, 0);
+}
+
+#[test]
+fn in_order_means_all_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(small(dir.path()));
+    fill(&queue, 0..150, 100);
+    assert_eq!(drain(&queue), (0..150).collect::<Vec<_>>());
+}
+
 impl QueueConfig {
     /// For tests on a disk that may be nearly full.
     pub(super) fn without_reserve(self) -> Self {

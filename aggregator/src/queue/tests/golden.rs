@@ -1,6 +1,7 @@
 //! The bytes of every release: what an older Naru wrote is read.
 
 use super::*;
+use crate::queue::done::Done;
 use crate::queue::entry::Entry;
 use crate::queue::manifest::{Identity, Summary};
 use crate::queue::part::{self, Header, Kind};
@@ -109,8 +110,24 @@ fn small_files() {
     };
     summary.save(dir.path()).unwrap();
     golden("summary-v1.bin", &fs::read(dir.path().join("summary")).unwrap());
+}
+
+#[test]
+fn cursors() {
+    let dir = tempfile::tempdir().unwrap();
     let mut cursor = Cursor::open(dir.path()).unwrap();
-    cursor.save(Sequence(41)).unwrap();
-    cursor.save(Sequence(57)).unwrap();
+    cursor.save(Done::through(Sequence(41))).unwrap();
+    cursor.save(Done::through(Sequence(57))).unwrap();
     golden("cursor-v1.bin", &fs::read(dir.path().join("cursor")).unwrap());
+    let ranges = vec![(Sequence(60), Sequence(60)), (Sequence(62), Sequence(1_000_000))];
+    let with_ranges = Done { ranges, ..Done::through(Sequence(58)) };
+    cursor.save(with_ranges.clone()).unwrap();
+    golden("cursor-v2.bin", &fs::read(dir.path().join("cursor")).unwrap());
+    for (name, expected) in
+        [("cursor-v1.bin", Done::through(Sequence(57))), ("cursor-v2.bin", with_ranges)]
+    {
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/queue").join(name);
+        fs::copy(stored, dir.path().join("cursor")).unwrap();
+        assert_eq!(Cursor::open(dir.path()).unwrap().done(), &expected, "{name}");
+    }
 }

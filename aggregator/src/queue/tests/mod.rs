@@ -10,7 +10,7 @@ mod retention;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -24,6 +24,7 @@ pub(super) fn small(dir: &Path) -> QueueConfig {
         segment_max_keys: 64,
         reserve_percent: 0,
         ballast_bytes: 0,
+        in_order: true,
         tuning: Tuning { sled_segment_bytes: 32 << 10, sync: SyncMode::Data },
         ..QueueConfig::new(dir)
     }

@@ -80,7 +80,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        let mut config = QueueConfig { max_leases: 4, ..small(&self.dir()) };
+        let mut config = QueueConfig { max_leases: 4, in_order: false, ..small(&self.dir()) };
         config.segment_max_bytes = 100_000;
         config.tuning.sync = SyncMode::Failing(Arc::clone(&self.failing));
         let (queue, opened) = Queue::open(config).unwrap();

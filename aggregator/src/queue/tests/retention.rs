@@ -114,6 +114,22 @@ fn what_is_kept_never_costs_intake() {
 }
 
 #[test]
+fn beside_a_backlog_only_what_is_delivered_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(QueueConfig { in_order: false, ..keeping(dir.path(), 1 << 30) });
+    fill(&queue, 0..60, 15_000);
+    let mut reader = queue.reader().unwrap();
+    let newest = reader.next(Duration::ZERO).unwrap();
+    assert_eq!(delivered(&queue, 0), (vec![], 0), "it is on its way");
+    newest.complete();
+    assert_eq!(delivered(&queue, 0), (vec![59], 0), "and the backlog waits");
+    drop(reader);
+    drain(&queue);
+    settles(&queue);
+    assert_eq!(delivered(&queue, 0), ((0..60).collect(), 0));
+}
+
+#[test]
 fn a_deletion_that_was_cut_off_is_finished_and_all_else_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(keeping(dir.path(), 1 << 30));
