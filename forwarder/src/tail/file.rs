@@ -6,13 +6,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use naru_proto::ids::FileId;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 pub(super) use super::gzip::GzipReader;
 use super::report::Growth;
+use super::source::READ_BYTES;
 use crate::checkpoint::Guard;
 use crate::clock;
 use crate::cut::{Cutter, Format};
@@ -21,6 +23,9 @@ use crate::identity::{self, Identity};
 
 /// Compared before each read.
 pub(super) const GUARD_BYTES: usize = 64;
+
+/// The buffer of a read and its guard, and twice that for a line that goes on: a larger one is given back after its line.
+const BUFFER_KEPT_BYTES: usize = 2 * READ_BYTES + GUARD_BYTES;
 
 /// A file of a source.
 pub(super) struct TailedFile {
@@ -338,27 +343,23 @@ fn read_at(
     want: usize,
     known: u64,
 ) -> io::Result<()> {
-    // What is there from the last read is overwritten: zeroing it again would cost as much as cutting it.
-    if buffer.len() < want {
-        buffer.resize(want, 0);
+    buffer.clear();
+    if buffer.capacity() > BUFFER_KEPT_BYTES && want <= BUFFER_KEPT_BYTES {
+        // It was of a long line.
+        *buffer = Vec::new();
     }
-    let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..want).filter(|room| !room.is_empty()) {
-        let room_bytes = room.len();
-        match file.read_at(room, from + filled as u64) {
+    // Into memory that is not cleared before: a line's read would cost a clearing of all that could have come.
+    buffer.reserve_exact(want);
+    while buffer.len() < want {
+        let (before, room) = (buffer.len() as u64, buffer.capacity() - buffer.len());
+        match rustix::io::pread(file, spare_capacity(buffer), from + before) {
             Ok(0) => break,
-            Ok(count) => {
-                let short = count < room_bytes;
-                filled += count;
-                if short && from + filled as u64 >= known {
-                    break;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(count) if count < room && from + before + count as u64 >= known => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    buffer.truncate(filled);
+    buffer.truncate(want);
     Ok(())
 }
 
