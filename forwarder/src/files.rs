@@ -162,7 +162,8 @@ pub fn of_checkpoint(config: &Config) -> std::io::Result<Vec<FileRow>> {
     Ok(rows)
 }
 
-fn rows_of(state: &SourceState) -> impl Iterator<Item = FileRow> + '_ {
+/// The rows of a source that is as the checkpoint has it.
+pub(crate) fn rows_of(state: &SourceState) -> impl Iterator<Item = FileRow> + '_ {
     state.files.iter().map(|file| FileRow {
         source: source_name(&state.source),
         name: file.name.display().to_string(),

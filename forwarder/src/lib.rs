@@ -34,3 +34,4 @@ pub mod metrics;
 
 mod chance;
 mod clock;
+mod memory;

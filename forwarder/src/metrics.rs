@@ -154,6 +154,11 @@ impl Metrics {
         self.lost_bytes.get_or_create(&Reason { reason }).inc_by(bytes);
     }
 
+    #[cfg(test)]
+    pub(crate) fn files_in(&self, state: FileStateName) -> i64 {
+        self.files.get_or_create(&FileLabel { state: state.as_str() }).get()
+    }
+
     /// Says how many files are in which state.
     pub fn files(&self, states: &HashMap<FileStateName, i64>) {
         for state in FileStateName::ALL {

@@ -42,6 +42,11 @@ pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
     [&MARKER, &length[..], &crc.to_le_bytes(), payload].concat()
 }
 
+/// Of an item that [`frame`] made.
+pub(super) fn payload(item: &[u8]) -> Option<&[u8]> {
+    item.get(ITEM_HEADER_BYTES..)
+}
+
 /// What a log holds: the payloads of whole items, and what lies between them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan<'a> {

@@ -154,6 +154,16 @@ impl Checkpoint {
         self.replace(key, item, false);
     }
 
+    /// What was put last of a source.
+    #[must_use]
+    pub fn state(&self, source: &SourceKey) -> Option<SourceState> {
+        let entry = self.sources.get(&wire_key(source)).filter(|entry| !entry.removed)?;
+        match StoredItem::decode(item::payload(&entry.item)?).ok()?.kind? {
+            stored_item::Kind::Source(stored) => SourceState::try_from(stored).ok(),
+            stored_item::Kind::Binding(_) | stored_item::Kind::Removed(_) => None,
+        }
+    }
+
     /// Forgets a source, likewise.
     pub fn remove(&mut self, source: &SourceKey) {
         let key = wire_key(source);

@@ -272,7 +272,8 @@ impl Cutter {
             let (iostream, is_record) = (held.iostream, held.progress.is_some());
             let fragment = Fragment::restore(format, held, &mut held_bytes, &mut gone);
             let (_, waiting) = cutter.parts(iostream);
-            *(if is_record { &mut waiting.record } else { &mut waiting.line }) = fragment;
+            *(if is_record { &mut waiting.record } else { &mut waiting.line }) =
+                fragment.map(Box::new);
         }
         (cutter, gone)
     }

@@ -40,11 +40,11 @@ pub(super) enum End {
     Cut,
 }
 
-/// See the module.
+/// See the module. Nearly always empty: ten thousand idle files must not take the room of what may wait.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting {
-    pub(super) record: Option<Fragment>,
-    pub(super) line: Option<Fragment>,
+    pub(super) record: Option<Box<Fragment>>,
+    pub(super) line: Option<Box<Fragment>>,
 }
 
 impl Waiting {
@@ -54,7 +54,7 @@ impl Waiting {
 
     /// Both, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Fragment> {
-        self.record.iter().chain(&self.line)
+        self.record.iter().chain(&self.line).map(|fragment| &**fragment)
     }
 
     /// Takes a piece in; gives what ends by it to `sink`. Returns the rule's state where the line goes on in another
@@ -75,10 +75,10 @@ impl Waiting {
         };
         if !piece.begins {
             self.go_on(rules, rule, piece);
-        } else if self.record.as_ref().is_some_and(Fragment::is_inside_line) {
+        } else if self.record.as_ref().is_some_and(|record| record.is_inside_line()) {
             self.extend(rules, piece, sink);
         } else {
-            let full = |line: &mut Fragment| !line.has_room(piece.bytes.len(), rules.caps);
+            let full = |line: &mut Box<Fragment>| !line.has_room(piece.bytes.len(), rules.caps);
             if self.line.as_mut().is_some_and(full) {
                 self.settle(rules, rule, sink);
                 self.extend(rules, piece, sink);
@@ -105,7 +105,7 @@ impl Waiting {
     /// Without a rule: fragments of a line are joined, and it is a record when it is whole.
     fn push_line(&mut self, rules: Rules<'_>, piece: Piece<'_>, sink: &mut impl Sink) {
         // A line longer than the cap takes any record over it.
-        let full = |held: &mut Fragment| {
+        let full = |held: &mut Box<Fragment>| {
             piece.end == End::Cap || !held.has_room(piece.bytes.len(), rules.caps)
         };
         let continued = match self.line.take_if(full) {
@@ -136,12 +136,12 @@ impl Waiting {
         rest.state.progress =
             Some(Progress { state, last_time_ns, inside_line: piece.line.partial });
         // Nothing comes between the pieces of a line: no record waits.
-        self.record = Some(rest);
+        self.record = Some(Box::new(rest));
     }
 
     /// One more piece of the line that the record ends with.
     fn extend(&mut self, rules: Rules<'_>, piece: Piece<'_>, sink: &mut impl Sink) {
-        let full = |record: &mut Fragment| {
+        let full = |record: &mut Box<Fragment>| {
             piece.end == End::Cap || !record.has_room(piece.bytes.len(), rules.caps)
         };
         if let Some(record) = self.record.take_if(full) {
@@ -149,7 +149,7 @@ impl Waiting {
             let mut rest = fragment(piece);
             rest.state.continued = true;
             rest.state.progress = record.state.progress;
-            self.record = Some(rest);
+            self.record = Some(Box::new(rest));
         }
         if let Some(record) = &mut self.record {
             record.push(piece.at, piece.bytes);
@@ -169,7 +169,7 @@ impl Waiting {
             return;
         };
         if next.is_some() && record.has_room_for(&line, rules.caps) {
-            record.append(line);
+            record.append(*line);
             self.record = Some(record);
         } else {
             record.emit(false, sink);
@@ -208,7 +208,7 @@ impl Waiting {
     /// The journalled cut that is to be repeated now: of the record alone, whatever is known of the line behind it by
     /// now, or of all that waits.
     pub(super) fn due(&self, rules: Rules<'_>, cuts: &CutJournal) -> Option<JournaledCut> {
-        let alone = self.record.as_ref().and_then(journalled);
+        let alone = self.record.as_deref().and_then(journalled);
         alone.into_iter().chain(self.pending_cut(rules)).find(|cut| cuts.ends(cut))
     }
 
@@ -230,7 +230,7 @@ impl Waiting {
     }
 
     fn line_mut(&mut self, piece: Piece<'_>) -> &mut Fragment {
-        self.line.get_or_insert_with(|| fragment(piece))
+        self.line.get_or_insert_with(|| Box::new(fragment(piece)))
     }
 
     fn set_inside_line(&mut self, inside_line: bool) {

@@ -49,9 +49,7 @@ impl ExclusionRule {
         let matches = |pattern: &Option<Pattern>, text: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(text))
         };
-        let by_path = |pattern: &Pattern| {
-            pattern.matches_path(&root.join(&directory.pod).join(&directory.container))
-        };
+        let by_path = |pattern: &Pattern| pattern.matches_path(&root.join(directory.path()));
         matches(&self.namespace, name.namespace)
             && matches(&self.pod, name.pod)
             && matches(&self.container, &directory.container)
@@ -87,7 +85,7 @@ impl Exclusions {
             namespace: name.namespace.to_owned(),
             pod: name.pod.to_owned(),
             pod_uid: name.uid.to_owned(),
-            container: directory.container.clone(),
+            container: directory.container.to_string(),
         };
         let mut of_any_uid = ExcludedContainer { pod_uid: String::new(), ..of_pod.clone() };
         if self.policy.contains(&of_pod) || self.policy.contains(&of_any_uid) {

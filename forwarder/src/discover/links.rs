@@ -86,7 +86,7 @@ fn container_of(name: &OsStr, target: &Path) -> Option<(Run, String)> {
     let of = pods::pod_directory(pod)?;
     let (restart, log) = pods::log_file(file).filter(|(_, log)| log.order == Order::Live)?;
     let agree = named == format!("{}_{}_{container}", of.pod, of.namespace);
-    let directory = ContainerDirectory { pod: pod.to_owned(), container: container.to_owned() };
+    let directory = ContainerDirectory { pod: pod.into(), container: container.into() };
     (agree && pods::is_name(container) && !log.gzip).then(|| ((directory, restart), id.to_owned()))
 }
 
@@ -136,7 +136,7 @@ mod tests {
         };
         let run = |restart| {
             let (pod, container) = ("shop_web-0_7c1f".to_owned(), "web".to_owned());
-            (ContainerDirectory { pod, container }, restart)
+            (ContainerDirectory { pod: pod.into(), container: container.into() }, restart)
         };
         let first = link(0, 'a');
         std::fs::write(directory.join(format!("x_y_z-{}.log", id('c'))), "no link").unwrap();

@@ -54,7 +54,7 @@ pub fn source(node: &str, directory: &ContainerDirectory, restart: u32) -> Optio
             namespace: name.namespace.to_owned(),
             pod: name.pod.to_owned(),
             pod_uid: name.uid.to_owned(),
-            container: directory.container.clone(),
+            container: directory.container.to_string(),
             restart,
         }),
     })
@@ -100,6 +100,16 @@ pub fn log_file(name: &str) -> Option<(u32, LogFile)> {
     Some((number, LogFile { name: name.to_owned(), order, gzip, link: false }))
 }
 
+/// The run that a log file is of, by its name.
+#[must_use]
+pub fn run_of(name: &str) -> Option<u32> {
+    // Asked for each write: the name itself is not needed.
+    let (run, rest) = name.split_once(".log")?;
+    let number = run.parse().ok()?;
+    let canonical = run.len() == 1 || !run.starts_with(['0', '+']);
+    (canonical && (rest.is_empty() || log_file(name).is_some())).then_some(number)
+}
+
 /// The log files of a container, by run, each in the order they were written; a plain file precedes its `.gz`.
 ///
 /// # Errors
@@ -111,7 +121,7 @@ pub fn list(
     let mut runs = BTreeMap::<u32, Vec<LogFile>>::new();
     #[cfg(test)]
     identity::refused::check()?;
-    let entries = match std::fs::read_dir(root.join(&directory.pod).join(&directory.container)) {
+    let entries = match std::fs::read_dir(root.join(directory.path())) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(runs),
         Err(error) => return Err(error),
@@ -152,6 +162,7 @@ mod tests {
         let check = |name: &str, expected: Option<(u32, Order, bool)>| {
             let found = log_file(name).map(|(n, f)| (n, f.order, f.gzip));
             assert_eq!(found, expected, "{name}");
+            assert_eq!(run_of(name), found.map(|(run, ..)| run), "{name}");
         };
         let rotated = |text: &str| Order::Rotated(text.to_owned());
         check("0.log", Some((0, Order::Live, false)));
@@ -160,6 +171,9 @@ mod tests {
         check("0.log.20261122-093000.tmp", None);
         check("0.log.gz", None);
         check("00.log", None);
+        check("+1.log", None);
+        check("-0.log", None);
+        check(".log", None);
         check("x.log", None);
         check("0.logs", None);
         assert!(rotated("99999999-999999") < Order::Live);

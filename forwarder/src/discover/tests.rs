@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 fn container(pod: &str) -> ContainerDirectory {
-    ContainerDirectory { pod: pod.to_owned(), container: "c".to_owned() }
+    ContainerDirectory { pod: pod.into(), container: "c".into() }
 }
 
 #[test]

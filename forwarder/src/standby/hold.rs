@@ -136,7 +136,7 @@ impl Holder {
         let root = containers.path.clone();
         // What cannot be looked at now is looked at again with the next change.
         let Ok(runs) = pods::list(&root, directory) else { return };
-        let relative = Path::new(&directory.pod).join(&directory.container);
+        let relative = directory.path();
         for (restart, entries) in runs {
             for entry in entries {
                 let path = relative.join(&entry.name);

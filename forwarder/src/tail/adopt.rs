@@ -67,7 +67,7 @@ impl SourceTail {
             root,
             relative: match &self.docker {
                 Some(container) => PathBuf::from(container),
-                None => Path::new(&directory.pod).join(&directory.container),
+                None => directory.path(),
             },
             now,
             seen: BTreeSet::new(),

@@ -36,8 +36,8 @@ impl Tailer {
         let (mut bytes, mut of) = (0, BTreeMap::<u64, BTreeSet<usize>>::new());
         for (number, apart) in self.end.apart.borrow_and_update().iter() {
             bytes += apart.bytes;
-            let known = apart.refused.iter().filter_map(|at| self.by_writer.get(&at.writer));
-            of.insert(*number, known.copied().collect());
+            let known = apart.refused.iter().filter_map(|at| self.sources.of(&at.writer));
+            of.insert(*number, known.collect());
         }
         let reached = self.flight.set_apart(of, bytes);
         self.commit(reached);
@@ -45,7 +45,7 @@ impl Tailer {
 
     fn commit(&mut self, reached: BTreeMap<usize, Point>) {
         for (index, point) in reached {
-            if let Some(source) = self.sources.get_mut(&index) {
+            if let Some(source) = self.sources.get_mut(index) {
                 source.commit(point);
                 self.attention.insert(index);
             }

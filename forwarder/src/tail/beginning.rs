@@ -54,7 +54,7 @@ fn read(path: &Path) -> std::io::Result<(Vec<u8>, i64)> {
 impl Tailer {
     /// Moves the files of a source that nobody knew before to where they begin; `complete` when all could be opened.
     pub(super) fn begin(&mut self, index: usize, complete: bool) {
-        let Some(source) = self.sources.get_mut(&index).filter(|source| source.is_new) else {
+        let Some(source) = self.sources.get_mut(index).filter(|source| source.is_new) else {
             return;
         };
         if self.beginning.is_always_the_start() {
@@ -86,7 +86,7 @@ impl Tailer {
 
     /// Finds the file that another collector has read under a host path: it may have another name by now.
     pub(super) fn begin_host(&mut self, index: usize, now: Instant) {
-        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(source) = self.sources.get_mut(index) else { return };
         let Place::Host { path, .. } = &source.place else { return };
         let Some((inode, written_ns)) = self.beginning.inode_of(Path::new(path)) else { return };
         let path = Path::new(path);

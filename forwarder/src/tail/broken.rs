@@ -17,7 +17,7 @@ impl Tailer {
     /// copy that was made of it before.
     pub(super) fn truncated(&mut self, index: usize, at: usize, now: Instant) {
         let others = self.other_hosts();
-        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(source) = self.sources.get_mut(index) else { return };
         let Some(file) = source.files.get_mut(at) else { return };
         let mut fresh = TailedFile::new(file.name.clone(), file.order.clone(), now);
         // A restart must not take the new content for the rest of the old.
@@ -57,7 +57,7 @@ impl Tailer {
     /// A file that was open cannot be read.
     pub(super) fn unreadable(&mut self, index: usize, at: usize, error: &std::io::Error) {
         let path = self.path_of(index, at);
-        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+        let Some(file) = self.sources.get_mut(index).and_then(|s| s.files.get_mut(at)) else {
             return;
         };
         if !file.is_gzip() || !is_damage(error) {

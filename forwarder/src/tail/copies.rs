@@ -21,14 +21,14 @@ use crate::identity;
 impl Tailer {
     /// Whether what stands at a source's host path was copied of another source's file.
     pub(super) fn is_copy_at(&self, index: usize) -> bool {
-        let Some(Place::Host { path, .. }) = self.sources.get(&index).map(|source| &source.place)
+        let Some(Place::Host { path, .. }) = self.sources.get(index).map(|source| &source.place)
         else {
             return false;
         };
         let path = Path::new(path);
         let kin = self.sources.iter().filter(|(other, source)| {
             let Place::Host { path: of, .. } = &source.place else { return false };
-            **other != index && is_rotated_name(Path::new(of), path)
+            *other != index && is_rotated_name(Path::new(of), path)
         });
         let mut kin = kin.map(|(_, source)| source).peekable();
         if kin.peek().is_none() {

@@ -20,7 +20,7 @@ impl Tailer {
     ) -> Option<String> {
         let containers = self.config.containers.as_ref()?;
         let link = entries.iter().find(|entry| entry.link && entry.order == Order::Live)?;
-        let path = containers.path.join(&directory.pod).join(&directory.container);
+        let path = containers.path.join(directory.path());
         let target = std::fs::read_link(path.join(&link.name)).ok()?;
         docker::container_of(containers.docker.as_ref()?, &target)
     }
@@ -32,13 +32,13 @@ impl Tailer {
         container: &str,
         now: Instant,
     ) -> io::Result<Adopted> {
-        let owner = self.docker.get(container).filter(|owner| self.sources.contains_key(owner));
+        let owner = self.docker.get(container).filter(|owner| self.sources.contains(**owner));
         if owner.is_some_and(|owner| *owner != index) {
             let reason = "a link to the log of another pod's container, which is not followed";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         let root = self.config.containers.as_ref().and_then(|found| found.docker.clone());
-        let (Some(root), Some(source)) = (root, self.sources.get_mut(&index)) else {
+        let (Some(root), Some(source)) = (root, self.sources.get_mut(index)) else {
             return Ok(Adopted::default());
         };
         if !source.is_of_docker(container) {
@@ -49,7 +49,7 @@ impl Tailer {
         // Watched, then read: nothing falls between.
         self.discovery.watch_docker(container);
         let entries = docker::list(&root, container)?;
-        match self.sources.get_mut(&index) {
+        match self.sources.get_mut(index) {
             Some(source) => Ok(source.adopt(&root, entries, now)),
             None => Ok(Adopted::default()),
         }
@@ -58,7 +58,7 @@ impl Tailer {
     /// Where the links to docker's directories lie that something happened in.
     pub(super) fn look_into_docker(&mut self, container: &str, now: Instant) {
         let index = self.docker.get(container).copied();
-        match index.and_then(|index| self.sources.get(&index)?.directory().cloned()) {
+        match index.and_then(|index| self.sources.get(index)?.directory().cloned()) {
             Some(directory) => self.look_into(&directory, now),
             None => drop(self.docker.remove(container)),
         }
@@ -78,7 +78,7 @@ impl SourceTail {
             self.committed.state = ResumeState::new(Format::JsonFile);
         }
         if self.docker.as_deref() != Some(container) {
-            self.origin.container_id = container.to_owned();
+            self.container_id = container.to_owned();
             self.docker = Some(container.to_owned());
         }
         true

@@ -2,7 +2,6 @@
 
 use super::Tailer;
 use super::file::Content;
-use super::source::Place;
 use crate::clock;
 use crate::discover::ContainerDirectory;
 use crate::discover::exclude::ExcludedContainer;
@@ -31,28 +30,21 @@ impl Tailer {
     /// Closes what is open of a container, and forgets it when its directory is gone: what it has lost is not missed.
     pub(super) fn leave_out(&mut self, directory: &ContainerDirectory) {
         let Some(containers) = &self.config.containers else { return };
-        let path = containers.path.join(&directory.pod).join(&directory.container);
+        let path = containers.path.join(directory.path());
         let gone = path
             .symlink_metadata()
             .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-        for index in self.sources_in(directory) {
-            let Some(source) = self.sources.get_mut(&index) else { continue };
+        for (_, index) in self.sources.runs(directory) {
+            let Some(source) = self.sources.get_mut(index) else { continue };
             source.left_out = true;
             for file in &mut source.files {
                 file.content = Content::Closed;
                 file.missing_since = None;
             }
             self.attention.remove(&index);
-            if gone && let Some(source) = self.sources.remove(&index) {
-                self.by_writer.remove(&source.source.writer);
+            if gone && let Some(source) = self.sources.remove(index) {
                 self.checkpoint.remove(&source.source);
             }
         }
-    }
-
-    fn sources_in(&self, directory: &ContainerDirectory) -> Vec<usize> {
-        let is_in = |place: &Place| matches!(place, Place::Container { directory: of, .. } if of == directory);
-        let found = self.sources.iter().filter(|(_, source)| is_in(&source.place));
-        found.map(|(index, _)| *index).collect()
     }
 }

@@ -5,14 +5,16 @@
 //! byte of it is taken for what it is not.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::time::Instant;
 
-use flate2::read::MultiGzDecoder;
 use naru_proto::ids::FileId;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
+pub(super) use super::gzip::GzipReader;
 use super::report::Growth;
+use super::source::READ_BYTES;
 use crate::checkpoint::Guard;
 use crate::clock;
 use crate::cut::{Cutter, Format};
@@ -21,6 +23,9 @@ use crate::identity::{self, Identity};
 
 /// Compared before each read.
 pub(super) const GUARD_BYTES: usize = 64;
+
+/// The buffer of a read and its guard, and twice that for a line that goes on: a larger one is given back after its line.
+const BUFFER_KEPT_BYTES: usize = 2 * READ_BYTES + GUARD_BYTES;
 
 /// A file of a source.
 pub(super) struct TailedFile {
@@ -65,6 +70,8 @@ pub(super) struct TailedFile {
     pub(super) held_since: Option<Instant>,
     /// It is deleted and read, and open because somebody may still write to it.
     pub(super) waits: bool,
+    /// It was deleted while its container slept: what is written to it since cannot be read.
+    pub(super) out_of_sight: bool,
     /// Since when it is gone, unopened and unread.
     pub(super) missing_since: Option<Instant>,
     /// Cuts what comes after the file was passed: the source's own cutter is in a later file by then.
@@ -98,7 +105,7 @@ impl Content {
         let mut bytes = Vec::new();
         match self {
             Self::Closed => {}
-            Self::Plain(file) => read_at(file, start, &mut bytes, length)?,
+            Self::Plain(file) => read_at(file, start, &mut bytes, length, u64::MAX)?,
             Self::Gzip(file, _) => {
                 let mut apart = GzipReader::new(file.try_clone()?)?;
                 apart.seek(start)?;
@@ -150,6 +157,7 @@ impl TailedFile {
             appeared: now,
             held_since: None,
             waits: false,
+            out_of_sight: false,
             missing_since: None,
             late: None,
             late_from: None,
@@ -183,7 +191,7 @@ impl TailedFile {
             Content::Plain(file) => {
                 if let Some(saved) = self.saved_guard {
                     let length = u64::from(saved.length).min(self.read);
-                    read_at(file, self.read - length, buffer, length as usize)?;
+                    read_at(file, self.read - length, buffer, length as usize, self.size)?;
                     if !saved.matches(buffer) {
                         return Ok(Filled::Truncated);
                     }
@@ -192,7 +200,7 @@ impl TailedFile {
                 }
                 let guard = self.guard.len();
                 let from = self.read - guard as u64;
-                read_at(file, from, buffer, guard + want)?;
+                read_at(file, from, buffer, guard + want, self.size)?;
                 if buffer.get(..guard) != Some(&self.guard[..]) {
                     return Ok(Filled::Truncated);
                 }
@@ -326,108 +334,33 @@ impl TailedFile {
     }
 }
 
-fn read_at(file: &File, from: u64, buffer: &mut Vec<u8>, want: usize) -> io::Result<()> {
-    // What is there from the last read is overwritten: zeroing it again would cost as much as cutting it.
-    if buffer.len() < want {
-        buffer.resize(want, 0);
+/// Reads what is there. Where a read gives less than was asked for, the file ends, which another read would only say again;
+/// it is asked for nevertheless before a file of which `known` bytes were seen is taken for a shorter one.
+fn read_at(
+    file: &File,
+    from: u64,
+    buffer: &mut Vec<u8>,
+    want: usize,
+    known: u64,
+) -> io::Result<()> {
+    buffer.clear();
+    if buffer.capacity() > BUFFER_KEPT_BYTES && want <= BUFFER_KEPT_BYTES {
+        // It was of a long line.
+        *buffer = Vec::new();
     }
-    let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..want).filter(|room| !room.is_empty()) {
-        match file.read_at(room, from + filled as u64) {
+    // Into memory that is not cleared before: a line's read would cost a clearing of all that could have come.
+    buffer.reserve_exact(want);
+    while buffer.len() < want {
+        let (before, room) = (buffer.len() as u64, buffer.capacity() - buffer.len());
+        match rustix::io::pread(file, spare_capacity(buffer), from + before) {
             Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(count) if count < room && from + before + count as u64 >= known => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    buffer.truncate(filled);
+    buffer.truncate(want);
     Ok(())
-}
-
-/// Reads a file forwards from its start. Its position is its own: descriptors of one opening share theirs.
-struct Forwards {
-    file: File,
-    offset: u64,
-}
-
-impl Read for Forwards {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-/// A compressed file, read forwards.
-pub(super) struct GzipReader {
-    file: File,
-    decoder: MultiGzDecoder<Forwards>,
-    /// Decompressed and not consumed.
-    ahead: Vec<u8>,
-    /// The offset of its first byte.
-    position: u64,
-    /// What ends the bytes that can be had, when it is not the end of the file.
-    damage: Option<io::ErrorKind>,
-}
-
-/// Decompressed at once.
-const GZIP_STEP_BYTES: usize = 64 << 10;
-
-impl GzipReader {
-    pub(super) fn new(file: File) -> io::Result<Self> {
-        let from_start = Forwards { file: file.try_clone()?, offset: 0 };
-        Ok(Self {
-            file,
-            decoder: MultiGzDecoder::new(from_start),
-            ahead: Vec::new(),
-            position: 0,
-            damage: None,
-        })
-    }
-
-    /// The first bytes of a compressed file; the error of a damaged one.
-    pub(super) fn head(file: &File, want: usize) -> io::Result<Vec<u8>> {
-        let mut reader = Self::new(file.try_clone()?)?;
-        Ok(reader.peek(want)?.to_vec())
-    }
-
-    fn seek(&mut self, offset: u64) -> io::Result<()> {
-        if offset < self.position {
-            *self = Self::new(self.file.try_clone()?)?;
-        }
-        while self.position < offset {
-            let skip = usize::try_from(offset - self.position).unwrap_or(usize::MAX);
-            let available = self.peek(GZIP_STEP_BYTES)?.len();
-            if available == 0 {
-                return Err(self.damage.unwrap_or(io::ErrorKind::UnexpectedEof).into());
-            }
-            self.consume(skip.min(available));
-        }
-        Ok(())
-    }
-
-    fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
-        while self.ahead.len() < want && self.damage.is_none() {
-            let filled = self.ahead.len();
-            self.ahead.resize(filled + GZIP_STEP_BYTES, 0);
-            let read = self.decoder.read(self.ahead.get_mut(filled..).unwrap_or_default());
-            self.ahead.truncate(filled + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if self.ahead.is_empty() && self.position == 0 => return Err(error),
-                // What came before it is sound: each block has its own end.
-                Err(error) => self.damage = Some(error.kind()),
-            }
-        }
-        Ok(self.ahead.get(..want).unwrap_or(&self.ahead))
-    }
-
-    fn consume(&mut self, count: usize) {
-        let count = count.min(self.ahead.len());
-        self.ahead.drain(..count);
-        self.position += count as u64;
-    }
 }
 
 #[cfg(test)]

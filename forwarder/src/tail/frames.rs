@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use naru_proto::frame::{Extent, Format, IoStream};
+use naru_proto::frame::{Extent, Format, IoStream, Source};
 use naru_proto::ids::FileId;
 use naru_proto::wire;
 
-use super::source::{Origin, Point};
+use super::source::Point;
 use crate::batch::{Batcher, Sealed};
 use crate::clock;
 use crate::cut::{CutRecord, Sink};
@@ -34,11 +34,12 @@ impl Outgoing {
     /// Where the cutter puts the records of a source; `step_ns` is the id-time of a host file.
     pub(super) fn sink<'a>(
         &'a mut self,
-        origin: &'a Origin,
+        (source, container_id): (&'a Source, &'a str),
         format: Format,
         step_ns: Option<i64>,
     ) -> FrameSink<'a> {
-        FrameSink { outgoing: self, origin, format, read_time_ns: clock::now_ns(), step_ns }
+        let read_time_ns = clock::now_ns();
+        FrameSink { outgoing: self, source, container_id, format, read_time_ns, step_ns }
     }
 
     /// Everything that was cut of a source so far leads to this point.
@@ -66,7 +67,8 @@ impl Outgoing {
 /// Writes the records of one source into the open batch.
 pub(super) struct FrameSink<'a> {
     outgoing: &'a mut Outgoing,
-    origin: &'a Origin,
+    source: &'a Source,
+    container_id: &'a str,
     format: Format,
     read_time_ns: i64,
     step_ns: Option<i64>,
@@ -75,8 +77,8 @@ pub(super) struct FrameSink<'a> {
 impl FrameSink<'_> {
     fn header(&self, ends: wire::Ends, extents: &[Extent]) -> wire::Frame {
         wire::Frame {
-            source: Some(self.origin.source.clone()),
-            container_id: self.origin.container_id.clone(),
+            source: Some(self.source.clone().into()),
+            container_id: self.container_id.to_owned(),
             format: self.format.into(),
             extents: extents.iter().map(wire::Extent::from).collect(),
             ends: ends.into(),

@@ -29,7 +29,7 @@ pub(super) struct Loss {
 impl Tailer {
     /// Declares a loss, after the source's state says that it will not be read.
     pub(super) fn lost(&mut self, index: usize, loss: &Loss) {
-        let files = self.sources.get(&index).map(|source| &source.files);
+        let files = self.sources.get(index).map(|source| &source.files);
         let file =
             files.into_iter().flatten().find(|file| loss.file.is_some() && file.id == loss.file);
         let since_ns = file.map_or(0, |file| file.modified_ns);
@@ -38,7 +38,7 @@ impl Tailer {
 
     /// The same of what was written after a time.
     pub(super) fn lost_since(&mut self, index: usize, loss: &Loss, since_ns: i64) {
-        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(source) = self.sources.get_mut(index) else { return };
         let same = |(_, known): &(u64, DeclaredGap)| {
             known.file.is_some()
                 && (known.file, known.start, known.reason) == (loss.file, loss.start, loss.reason)
@@ -95,12 +95,12 @@ impl Tailer {
     /// Forgets what an aggregator has.
     pub(super) fn take_told(&mut self) {
         while let Ok(told) = self.end.told.try_recv() {
-            for (index, source) in &mut self.sources {
+            for (index, source) in self.sources.iter_mut() {
                 let before = source.gaps.len();
                 source.gaps.retain(|(number, _)| !told.contains(number));
                 if source.gaps.len() != before {
                     source.unsaved = true;
-                    self.attention.insert(*index);
+                    self.attention.insert(index);
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Tailer {
 
 fn wire_gap(source: &SourceTail, gap: &DeclaredGap) -> wire::Gap {
     wire::Gap {
-        source: Some(source.origin.source.clone()),
+        source: Some(source.source.clone().into()),
         file_id: gap.file.map(|id| id.0.to_vec().into()).unwrap_or_default(),
         start: gap.start,
         end_exclusive: gap.end_exclusive,

@@ -59,7 +59,7 @@ impl Tailer {
     fn deleted(&mut self, now: Instant) -> Vec<Deleted> {
         let min_free_percent = self.config.hold.min_free_percent;
         let mut deleted = Vec::new();
-        for (source, tail) in &mut self.sources {
+        for (source, tail) in self.sources.iter_mut() {
             let of_interest =
                 |file: &&mut TailedFile| file.gone || file.waits || file.held_since.is_some();
             for file in tail.files.iter_mut().filter(of_interest) {
@@ -88,7 +88,7 @@ impl Tailer {
                     }
                     false => *file.held_since.get_or_insert(now),
                 };
-                let (source, key, bytes) = (*source, stat.identity.key(), stat.size);
+                let (source, key, bytes) = (source, stat.identity.key(), stat.size);
                 deleted.push(Deleted { waits, since, source, key, bytes, crowded });
             }
         }
@@ -96,7 +96,7 @@ impl Tailer {
     }
 
     fn drop_deleted(&mut self, source: usize, key: identity::Key) {
-        let Some(tail) = self.sources.get_mut(&source) else { return };
+        let Some(tail) = self.sources.get_mut(source) else { return };
         let is_it = |file: &TailedFile| match &file.content {
             Content::Plain(handle) | Content::Gzip(handle, _) => {
                 identity::stat(handle).is_ok_and(|stat| stat.identity.key() == key)

@@ -22,7 +22,7 @@ impl Tailer {
         for one in held {
             let Ok(stat) = identity::stat(&one.file) else { continue };
             let Some((source, place)) = self.owner(&one.whose) else { continue };
-            let known = self.by_writer.get(&source.writer).copied();
+            let known = self.sources.at(&place);
             let index = match (known, &place) {
                 (Some(index), _) => index,
                 // A host file's id is not in it: one that the checkpoint does not know has been read, or is lost.
@@ -43,7 +43,7 @@ impl Tailer {
     /// Whether a source may have what was held: of docker's container, only the run that a link led from.
     fn is_of_docker(&mut self, index: usize, whose: &Whose) -> bool {
         let Whose::Container { docker, .. } = whose else { return true };
-        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let Some(source) = self.sources.get_mut(index) else { return false };
         let Some(container) = docker else { return source.docker.is_none() };
         let owner = self.docker.get(container).filter(|owner| **owner != index);
         if owner.is_some() || !source.is_of_docker(container) {
@@ -78,7 +78,7 @@ impl Tailer {
         now: Instant,
         is_finished: impl Fn(FileId) -> bool,
     ) -> bool {
-        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let Some(source) = self.sources.get_mut(index) else { return false };
         let same = |file: &TailedFile| {
             let known = [file.identity, file.gzip_identity];
             known.into_iter().flatten().any(|known| known.is_same(&stat.identity))

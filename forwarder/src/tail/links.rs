@@ -2,7 +2,6 @@
 
 use super::Tailer;
 use super::source::{Place, SourceTail};
-use crate::discover::pods;
 
 impl Tailer {
     /// Reads the links that are new, and tells the sources that are there already.
@@ -17,10 +16,7 @@ impl Tailer {
             }
         };
         for (directory, restart) in runs {
-            let Some(source) = pods::source(&self.config.node, &directory, restart) else {
-                continue;
-            };
-            if let Some(index) = self.by_writer.get(&source.writer).copied() {
+            if let Some(index) = self.sources.run(&directory, restart) {
                 self.name_container(index);
             }
         }
@@ -28,13 +24,14 @@ impl Tailer {
 
     /// Gives a source the id of its container, where a link says it. docker's own directory says it better.
     pub(super) fn name_container(&mut self, index: usize) {
-        let Some(SourceTail { place, origin, docker: None, .. }) = self.sources.get_mut(&index)
+        let Some(SourceTail { place, container_id, docker: None, .. }) =
+            self.sources.get_mut(index)
         else {
             return;
         };
         let Place::Container { directory, restart } = place else { return };
         if let Some(id) = self.links.id_of(&(directory.clone(), *restart)) {
-            id.clone_into(&mut origin.container_id);
+            id.clone_into(container_id);
         }
     }
 }

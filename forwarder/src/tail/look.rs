@@ -34,18 +34,19 @@ impl Tailer {
         let share = if self.discovery.must_poll() { 1 } else { UNNOTICED_SHARE };
         let turn = self.timers.reconciled % share;
         self.timers.reconciled = self.timers.reconciled.wrapping_add(1);
-        for (index, source) in &mut self.sources {
+        for (index, source) in self.sources.iter_mut() {
             source.look_at_passed();
             let waits = source.waits_for_more();
             if waits {
-                self.attention.insert(*index);
+                self.attention.insert(index);
             }
             let its_turn = waits || source.is_host() || index % share == turn;
             if its_turn && !source.queued && source.next_file().is_some() {
                 source.queued = true;
-                self.hot.push(*index);
+                self.hot.push(index);
             }
         }
+        self.look_at_asleep(turn, share, now);
         let again = if self.discovery.must_poll() { RECONCILE_POLLING } else { RECONCILE };
         self.timers.reconcile = now + again;
     }
@@ -55,6 +56,13 @@ impl Tailer {
             return;
         }
         self.changes += 1;
+        if changes.overflowed {
+            self.wake_all(now);
+        }
+        for (directory, ..) in &changes.deleted_rotated {
+            // What was known of it says what was not.
+            self.wake(directory, now);
+        }
         let before = self.before_deletions(&changes);
         for directory in &changes.containers {
             self.look_into(directory, now);
@@ -70,14 +78,17 @@ impl Tailer {
         }
         self.count_missed(&changes);
         self.declare_unseen(&changes, &before);
+        let mut woken = false;
         for (directory, name) in changes.written {
             match directory {
                 Directory::Container(directory) => {
-                    let run = name.to_str().and_then(pods::log_file).map(|(restart, _)| restart);
-                    let source =
-                        run.and_then(|run| pods::source(&self.config.node, &directory, run));
-                    self.heat_writer(source.map(|source| source.writer));
-                    if self.was_closed(&directory, &name) {
+                    let run = name.to_str().and_then(pods::run_of);
+                    let Some(run) = run else { continue };
+                    woken |= self.disturb(&directory, run, now);
+                    let Some(index) = self.sources.run(&directory, run) else { continue };
+                    self.heat(index);
+                    self.declare_out_of_sight(index);
+                    if self.was_closed(index, &name) {
                         self.look_into(&directory, now);
                     }
                 }
@@ -88,44 +99,38 @@ impl Tailer {
                 }
                 Directory::Host(directory) => {
                     let path = directory.join(name).to_string_lossy().into_owned();
-                    match self.by_writer.contains_key(&Writer::HostFile { path: path.clone() }) {
-                        true => self.heat_writer(Some(Writer::HostFile { path })),
+                    match self.sources.host(&path) {
+                        Some(index) => self.heat(index),
                         // A renamed file: whose, only the descriptors know.
-                        false => self.heat_host_sources(),
+                        None => self.heat_host_sources(),
                     }
                 }
                 Directory::Root | Directory::Pod(_) | Directory::Links => {}
             }
         }
+        if woken {
+            self.resume(now);
+        }
     }
 
     /// A file was written to that was passed and is not open any more.
-    fn was_closed(&self, directory: &ContainerDirectory, name: &OsStr) -> bool {
-        let run = name.to_str().and_then(pods::log_file).map(|(restart, _)| restart);
-        let source = run.and_then(|run| pods::source(&self.config.node, directory, run));
-        let index = source.and_then(|source| self.by_writer.get(&source.writer));
-        let files = index.and_then(|index| self.sources.get(index)).map(|source| &source.files);
-        let closed = files.into_iter().flatten().find(|file| name == file.name.as_str());
+    fn was_closed(&self, index: usize, name: &OsStr) -> bool {
+        let files = self.sources.get(index).into_iter().flat_map(|source| &source.files);
+        let closed = files.into_iter().find(|file| name == file.name.as_str());
         closed.is_some_and(|file| file.passed && !file.is_open())
-    }
-
-    fn heat_writer(&mut self, writer: Option<Writer>) {
-        if let Some(index) = writer.and_then(|writer| self.by_writer.get(&writer).copied()) {
-            self.heat(index);
-        }
     }
 
     fn heat_host_sources(&mut self) {
         let hosts = self.sources.iter().filter(|(_, source)| {
             source.is_host() && source.files.iter().any(|file| file.passed && file.is_open())
         });
-        for index in hosts.map(|(index, _)| *index).collect::<Vec<_>>() {
+        for index in hosts.map(|(index, _)| index).collect::<Vec<_>>() {
             self.heat(index);
         }
     }
 
     pub(super) fn heat(&mut self, index: usize) {
-        if let Some(source) = self.sources.get_mut(&index)
+        if let Some(source) = self.sources.get_mut(index)
             && !std::mem::replace(&mut source.queued, true)
         {
             self.hot.push(index);
@@ -134,6 +139,7 @@ impl Tailer {
 
     /// Matches a container's sources with what its directory holds.
     pub(super) fn look_into(&mut self, directory: &ContainerDirectory, now: Instant) {
+        self.wake(directory, now);
         if self.is_excluded(directory) {
             self.leave_out(directory);
             return;
@@ -147,7 +153,7 @@ impl Tailer {
         let mut runs = match pods::list(&root, directory) {
             Ok(runs) => runs,
             Err(error) => {
-                let path = root.join(&directory.pod).join(&directory.container);
+                let path = root.join(directory.path());
                 self.report(path, &error);
                 self.look_again.insert(directory.clone());
                 return;
@@ -158,16 +164,12 @@ impl Tailer {
             return;
         }
         self.forget_unreadable(directory, &runs);
-        for source in self.sources.values_mut() {
-            match &source.place {
-                Place::Container { directory: of, restart } if of == directory => {
-                    if std::mem::take(&mut source.left_out) {
-                        source.resuming = source.resuming.map(|_| now);
-                    }
-                    runs.entry(*restart).or_default();
-                }
-                Place::Container { .. } | Place::Host { .. } => {}
+        for (restart, index) in self.sources.runs(directory) {
+            let Some(source) = self.sources.get_mut(index) else { continue };
+            if std::mem::take(&mut source.left_out) {
+                source.resuming = source.resuming.map(|_| now);
             }
+            runs.entry(restart).or_default();
         }
         for (restart, entries) in runs {
             let Some(source) = pods::source(&self.config.node, directory, restart) else {
@@ -177,14 +179,14 @@ impl Tailer {
             let index = self.index_of(source, place);
             self.name_container(index);
             let linked = self.docker_link(directory, &entries);
-            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let Some(source) = self.sources.get_mut(index) else { continue };
             let before = source.open_files();
             source.is_looked_at(self.changes);
             let adopted = match linked.or_else(|| source.docker.clone()) {
                 Some(container) => self.adopt_docker(index, &container, now),
                 None => Ok(source.adopt(&root, entries, now)),
             };
-            let after = self.sources.get(&index).map_or(0, SourceTail::open_files);
+            let after = self.sources.get(index).map_or(0, SourceTail::open_files);
             self.open_files += after.saturating_sub(before);
             match adopted {
                 Ok(adopted) => {
@@ -192,7 +194,7 @@ impl Tailer {
                     self.note(index, adopted);
                 }
                 Err(error) => {
-                    let directory = root.join(&directory.pod).join(&directory.container);
+                    let directory = root.join(directory.path());
                     self.report(directory.join(format!("{restart}.log")), &error);
                     self.look_again(index);
                 }
@@ -205,22 +207,22 @@ impl Tailer {
     /// The log directory itself is not there: what was in it has no name, and is not deleted but for what its descriptor
     /// says.
     fn wait_for_root(&mut self, directory: &ContainerDirectory) {
-        for (index, source) in &mut self.sources {
+        for (index, source) in self.sources.iter_mut() {
             if source.directory() != Some(directory) {
                 continue;
             }
             for file in &mut source.files {
                 file.gone |= file.is_unlinked();
             }
-            self.attention.insert(*index);
+            self.attention.insert(index);
         }
         // When it is back, whatever is in it then.
         self.look_again.insert(directory.clone());
     }
 
     pub(super) fn index_of(&mut self, source: Source, place: Place) -> usize {
-        match self.by_writer.get(&source.writer) {
-            Some(index) => *index,
+        match self.sources.at(&place) {
+            Some(index) => index,
             None => self.insert(SourceTail::new(source, place)),
         }
     }
@@ -247,7 +249,7 @@ impl Tailer {
 
     /// At the next reconcile, whatever the directory's times say.
     pub(super) fn look_again(&mut self, index: usize) {
-        if let Some(source) = self.sources.get(&index)
+        if let Some(source) = self.sources.get(index)
             && let Place::Container { directory, .. } = &source.place
         {
             self.look_again.insert(directory.clone());
@@ -277,16 +279,16 @@ impl Tailer {
             .sources
             .iter()
             .filter(|(_, source)| named(&source.place))
-            .map(|(index, _)| *index)
+            .map(|(index, _)| index)
             .collect();
         let mut others = self.other_hosts();
         for index in hosts {
             others.copied = self.is_copy_at(index);
-            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let Some(source) = self.sources.get_mut(index) else { continue };
             let (result, damaged) = source.adopt_host(now, &others, index);
             self.declare_damaged(index, damaged);
             self.begin(index, result.is_ok());
-            let Some(source) = self.sources.get(&index) else { continue };
+            let Some(source) = self.sources.get(index) else { continue };
             let Place::Host { path, .. } = &source.place else { continue };
             let path = PathBuf::from(path);
             match result {
@@ -302,7 +304,7 @@ impl Tailer {
     pub(super) fn other_hosts(&self) -> hosts::Others {
         let mut others =
             hosts::Others { owners: adopt::Owners::new(), paths: HashSet::new(), copied: false };
-        for (index, source) in &self.sources {
+        for (index, source) in self.sources.iter() {
             let Place::Host { path, .. } = &source.place else { continue };
             others.paths.insert(PathBuf::from(path));
             for file in &source.files {
@@ -310,7 +312,7 @@ impl Tailer {
                 let known = [file.identity, file.gzip_identity];
                 let known = known.into_iter().flatten();
                 let known = known.filter(|known| file.is_open() || known.birth_ns != 0);
-                others.owners.extend(known.map(|known| (adopt::physical(known), *index)));
+                others.owners.extend(known.map(|known| (adopt::physical(known), index)));
             }
         }
         others
@@ -338,7 +340,7 @@ impl Tailer {
         let writer = Writer::HostFile { path: path.to_owned() };
         let source = Source { node: self.config.node.clone(), writer };
         let skip_binary = pattern.is_wildcard();
-        let is_new = !self.by_writer.contains_key(&source.writer);
+        let is_new = self.sources.host(path).is_none();
         let index = self.index_of(source, Place::Host { path: path.to_owned(), skip_binary });
         if is_new {
             self.begin_host(index, now);
@@ -367,7 +369,7 @@ impl Tailer {
         directory: &ContainerDirectory,
         runs: &BTreeMap<u32, Vec<pods::LogFile>>,
     ) {
-        let relative = Path::new(&directory.pod).join(&directory.container);
+        let relative = directory.path();
         let listed = |path: &Path| {
             let names = runs.values().flatten().map(|file| Path::new(&file.name));
             path.file_name().is_some_and(|name| names.into_iter().any(|known| known == name))

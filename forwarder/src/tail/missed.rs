@@ -37,6 +37,12 @@ impl Names {
         }
     }
 
+    /// What must be known of a source that sleeps after the changes of this number, if anything.
+    pub(super) fn kept(self, changes: u64) -> Option<Self> {
+        let lately = self.looked.is_some_and(|(number, _)| number == changes);
+        (lately || self.unnamed > 0 || !self.forgotten.is_empty()).then_some(self)
+    }
+
     /// A file was live when it was seen last, and is gone while later ones are there.
     pub(super) fn deleted_unnamed(&mut self) {
         self.unnamed += 1;
@@ -118,11 +124,11 @@ impl Tailer {
     pub(super) fn count_missed(&mut self, changes: &Changes) {
         let mut missed = changes.missed;
         for (directory, run) in &changes.deleted {
-            let Some(source) = pods::source(&self.config.node, directory, *run) else { continue };
-            let index = self.by_writer.get(&source.writer);
+            let index = self.sources.run(directory, *run);
             let opened = index
                 .and_then(|index| self.sources.get(index))
                 .is_some_and(|source| !source.files.is_empty() || source.docker.is_some());
+            let opened = opened || self.asleep.has(directory, *run);
             if !opened && !self.is_excluded(directory) {
                 tracing::debug!(?directory, run, "a log file was gone before it could be opened");
                 missed += 1;
@@ -134,9 +140,8 @@ impl Tailer {
     /// When the sources whose rotated files were deleted were written to last, as far as was seen.
     pub(super) fn before_deletions(&self, changes: &Changes) -> HashMap<usize, i64> {
         let of = changes.deleted_rotated.iter().filter_map(|(directory, run, _)| {
-            let source = pods::source(&self.config.node, directory, *run)?;
-            let index = *self.by_writer.get(&source.writer)?;
-            let source = self.sources.get(&index)?;
+            let index = self.sources.run(directory, *run)?;
+            let source = self.sources.get(index)?;
             Some((index, source.names.before(self.changes, source.modified_ns())?))
         });
         of.collect()
@@ -146,14 +151,13 @@ impl Tailer {
     pub(super) fn declare_unseen(&mut self, changes: &Changes, before: &HashMap<usize, i64>) {
         let mut deleted: HashMap<usize, Vec<&String>> = HashMap::new();
         for (directory, run, stamp) in &changes.deleted_rotated {
-            let source = pods::source(&self.config.node, directory, *run);
-            let index = source.and_then(|source| self.by_writer.get(&source.writer));
+            let index = self.sources.run(directory, *run);
             if let Some(index) = index.filter(|_| !self.is_excluded(directory)) {
-                deleted.entry(*index).or_default().push(stamp);
+                deleted.entry(index).or_default().push(stamp);
             }
         }
         for (index, stamps) in deleted {
-            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let Some(source) = self.sources.get_mut(index) else { continue };
             let unseen = source.unseen(&stamps);
             self.outgoing.metrics.missed_files.inc_by(unseen as u64);
             // Without a file that was seen there is no time to begin with: it is only counted.

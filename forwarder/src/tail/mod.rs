@@ -7,11 +7,13 @@
 //! containers ([`order`], [`docker`], [`links`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
 //! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
 //! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] knows what will
-//! never have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`hold`],
-//! [`descriptors`] and [`missed`] keep bounds, [`broken`] and [`gaps`] declare what is lost, [`report`] tells of it all.
+//! never have one, [`saved`] goes into the checkpoint. Beside it: [`tend`] does what time alone changes, [`asleep`] keeps
+//! silent containers small, [`hold`], [`descriptors`] and [`missed`] keep bounds, [`broken`] and [`gaps`] declare what is
+//! lost, [`report`] tells of it all.
 
 mod adopt;
 mod apart;
+mod asleep;
 mod beginning;
 mod broken;
 mod copies;
@@ -22,6 +24,7 @@ mod file;
 mod flight;
 mod frames;
 mod gaps;
+mod gzip;
 mod hold;
 mod hosts;
 mod inherit;
@@ -35,6 +38,7 @@ mod rounds;
 mod saved;
 mod siblings;
 mod source;
+mod sources;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -46,7 +50,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use naru_proto::frame::Writer;
 use naru_proto::wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
@@ -61,10 +64,12 @@ use crate::discover::{ContainerDirectory, Discovery};
 use crate::health::{FilesRequest, Health};
 use crate::metrics::Metrics;
 use crate::standby::Holder;
+use asleep::Asleep;
 use flight::Flight;
 use frames::Outgoing;
 use rounds::Queues;
 use source::{Place, SourceTail};
+use sources::Sources;
 
 /// How long events gather before hot files are read: one wake for many writes.
 const TICK: Duration = Duration::from_millis(30);
@@ -117,15 +122,15 @@ pub struct Tailer {
     end: TailEnd,
     requests: mpsc::Receiver<FilesRequest>,
     health: Health,
-    sources: HashMap<usize, SourceTail>,
-    by_writer: HashMap<Writer, usize>,
-    next_index: usize,
+    sources: Sources,
     /// Where files begin that the checkpoint does not know.
     beginning: Beginning,
     /// What the kubelet's links say.
     links: Links,
     /// Whose files lie in the directory of a docker container.
     docker: HashMap<String, usize>,
+    /// Silent containers, which are no sources until something happens.
+    asleep: Asleep,
     /// Sources with bytes to read, in turn.
     hot: Queues,
     /// Sources that time alone may change.
@@ -187,13 +192,12 @@ impl Tailer {
             end,
             requests,
             health,
-            sources: HashMap::new(),
-            by_writer: HashMap::new(),
-            next_index: 0,
+            sources: Sources::default(),
             beginning: beginning::load(&config),
             config,
             checkpoint,
             docker: HashMap::new(),
+            asleep: Asleep::default(),
             hot: Queues::default(),
             attention: HashSet::new(),
             outgoing: Outgoing::new(metrics),
@@ -252,7 +256,8 @@ impl Tailer {
     fn round(&mut self) -> Option<Duration> {
         let now = clock::now();
         self.take_answers();
-        if now >= self.timers.reconcile {
+        let reconciles = now >= self.timers.reconcile;
+        if reconciles {
             self.reconcile(now);
         }
         self.take_policy();
@@ -260,6 +265,10 @@ impl Tailer {
         self.apply(changes, now);
         self.inherit(now);
         let read = self.read_hot(now);
+        if reconciles {
+            // Whatever was told until now is known.
+            self.put_to_sleep(now);
+        }
         if now >= self.timers.tend {
             self.tend(now);
             self.timers.tend = now + TEND;
@@ -324,7 +333,7 @@ impl Tailer {
             let index = self.insert(SourceTail::restored(state, now));
             self.attention.insert(index);
             if let Some(SourceTail { place: Place::Container { directory, .. }, .. }) =
-                self.sources.get(&index)
+                self.sources.get(index)
             {
                 directories.insert(directory.clone());
             }
@@ -340,11 +349,7 @@ impl Tailer {
 
     fn insert(&mut self, mut source: SourceTail) -> usize {
         source.join_lines(self.config.rule_of(&source.source.writer));
-        let index = self.next_index;
-        self.next_index += 1;
-        self.by_writer.insert(source.source.writer.clone(), index);
-        self.sources.insert(index, source);
-        index
+        self.sources.insert(source)
     }
 
     /// Whether more may be read: the window bounds what is in flight and what waits to be.

@@ -11,7 +11,7 @@ use super::file::TailedFile;
 use super::source::{Place, SourceTail};
 use crate::channel::Outbound;
 use crate::clock;
-use crate::files::{FileRow, FileStateName, source_name};
+use crate::files::{FileRow, FileStateName, rows_of, source_name};
 
 /// Sizes remembered of a file that is behind: what is older is thinned out.
 const SAMPLES: usize = 32;
@@ -148,7 +148,7 @@ impl Tailer {
                     continue;
                 }
                 files.push(wire::FileStatus {
-                    source: Some(source.origin.source.clone()),
+                    source: Some(source.source.clone().into()),
                     file_id: id.0.to_vec().into(),
                     size: file.size,
                     read: file.read,
@@ -193,6 +193,9 @@ impl Tailer {
                 *states.entry(source.state_of(at)).or_default() += 1;
             }
         }
+        let (closed, passed) = self.asleep.files();
+        *states.entry(FileStateName::Closed).or_default() += closed as i64;
+        *states.entry(FileStateName::Read).or_default() += passed as i64;
         let metrics = &self.outgoing.metrics;
         metrics.lag_bytes.set(i64::try_from(lag_bytes).unwrap_or(i64::MAX));
         metrics.lag_seconds.set(behind.as_secs_f64());
@@ -219,6 +222,7 @@ impl Tailer {
                 self.note_refused(&source.source, self.row(source, at, file, to_loss, now))
             }));
         }
+        rows.extend(self.states_asleep().flat_map(|state| rows_of(&state).collect::<Vec<_>>()));
         for (path, error) in &self.unreadable {
             rows.push(FileRow::unreadable(&path.display().to_string(), error));
         }

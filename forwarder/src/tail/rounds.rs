@@ -67,7 +67,7 @@ impl Tailer {
     }
 
     fn backlog_at_risk(&self) -> VecDeque<usize> {
-        let at_risk = |index: &usize| self.sources.get(index).is_some_and(|s| s.is_at_risk());
+        let at_risk = |index: &usize| self.sources.get(*index).is_some_and(|s| s.is_at_risk());
         self.hot.backlog.iter().copied().filter(at_risk).collect()
     }
 
@@ -93,7 +93,7 @@ impl Tailer {
     }
 
     fn one_turn(&mut self, index: usize, round: &mut Round, now: Instant) {
-        let at_risk = self.sources.get(&index).is_some_and(|source| source.is_at_risk());
+        let at_risk = self.sources.get(index).is_some_and(|source| source.is_at_risk());
         let before = self.outgoing.metrics.read_bytes.get();
         let turn = self.turn(index, now);
         let read = self.outgoing.metrics.read_bytes.get() - before;
@@ -104,7 +104,7 @@ impl Tailer {
             false => self.hot.owed_at_risk + owed,
         }
         .clamp(-OWED_MAX_BYTES, OWED_MAX_BYTES);
-        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(source) = self.sources.get_mut(index) else { return };
         source.caught_up = turn == Turn::Nothing;
         match turn {
             Turn::More | Turn::Full => {

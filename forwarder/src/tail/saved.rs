@@ -43,7 +43,7 @@ impl SourceTail {
                     && !held(id)
                     && (file.gone || newest != Some(id)),
                 guard: match at {
-                    Some(at) if !at.guard.is_empty() => Guard::of(&at.guard),
+                    Some(at) if at.guard.length > 0 => at.guard,
                     _ => file.restored_guard,
                 },
                 steps: file
@@ -92,7 +92,7 @@ impl SourceTail {
                 .map(|file| FilePoint {
                     file: file.id,
                     offset: file.acknowledged,
-                    guard: Vec::new(),
+                    guard: Guard::default(),
                 })
                 .collect(),
         };
@@ -123,6 +123,7 @@ impl SourceTail {
         }
         self.cutter = cutter.with_rule(rule);
         self.resuming = None;
+        self.undisturbed = false;
         gone
     }
 }
@@ -163,8 +164,9 @@ fn place_of(source: &Source) -> Place {
     match &source.writer {
         Writer::Container(container) => Place::Container {
             directory: ContainerDirectory {
-                pod: format!("{}_{}_{}", container.namespace, container.pod, container.pod_uid),
-                container: container.container.clone(),
+                pod: format!("{}_{}_{}", container.namespace, container.pod, container.pod_uid)
+                    .into(),
+                container: container.container.as_str().into(),
             },
             restart: container.restart,
         },

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use naru_proto::frame::{Extent, Source, Writer};
 use naru_proto::ids::FileId;
-use naru_proto::wire;
 
 use super::file::{Content, TailedFile};
 use super::missed::Names;
 use super::report::Written;
-use crate::checkpoint::DeclaredGap;
+use crate::checkpoint::{DeclaredGap, Guard};
 use crate::cut::{CutJournal, Cutter, Format, ResumeState, Rule};
 use crate::discover::ContainerDirectory;
 use crate::identity;
@@ -33,14 +32,6 @@ const RESUME_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) enum Place {
     Container { directory: ContainerDirectory, restart: u32 },
     Host { path: String, skip_binary: bool },
-}
-
-/// What every frame of a source says of where it is from.
-#[derive(Debug, Clone)]
-pub(super) struct Origin {
-    pub(super) source: wire::Source,
-    /// The container runtime's; empty where it is not known.
-    pub(super) container_id: String,
 }
 
 /// A point that a restart may go on from.
@@ -64,14 +55,15 @@ impl Point {
 pub(super) struct FilePoint {
     pub(super) file: FileId,
     pub(super) offset: u64,
-    /// The bytes before it.
-    pub(super) guard: Vec<u8>,
+    /// Of the bytes before it.
+    pub(super) guard: Guard,
 }
 
 /// A source being tailed.
 pub(super) struct SourceTail {
     pub(super) source: Source,
-    pub(super) origin: Origin,
+    /// The container runtime's; empty where it is not known.
+    pub(super) container_id: String,
     /// The docker container in whose directory its files are.
     pub(super) docker: Option<String>,
     pub(super) place: Place,
@@ -85,6 +77,8 @@ pub(super) struct SourceTail {
     pub(super) resuming: Option<Instant>,
     /// Nobody has read it before, as far as the checkpoint knows.
     pub(super) is_new: bool,
+    /// It slept, and nothing was written since it was read to its end: a file that is gone has lost nothing.
+    pub(super) undisturbed: bool,
     /// Excluded: nothing of it is open.
     pub(super) left_out: bool,
     /// Read at once; grows while a line is longer.
@@ -115,7 +109,7 @@ impl SourceTail {
     pub(super) fn new(source: Source, place: Place) -> Self {
         let format = format_of(&source);
         Self {
-            origin: Origin { source: source.clone().into(), container_id: String::new() },
+            container_id: String::new(),
             docker: None,
             source,
             place,
@@ -130,6 +124,7 @@ impl SourceTail {
             },
             resuming: None,
             is_new: true,
+            undisturbed: false,
             left_out: false,
             want: READ_BYTES,
             written: Written::default(),
@@ -224,6 +219,12 @@ impl SourceTail {
         if over && quiet() { End::Over } else { End::Soon }
     }
 
+    /// Whether a file that was just read to its end is the one that is being written to.
+    pub(super) fn is_at_live_end(&self, index: usize, now: Instant) -> bool {
+        let live = |file: &TailedFile| !file.passed && !file.is_gzip() && !file.gone;
+        self.files.get(index).is_some_and(live) && self.end(index, now) == End::Open
+    }
+
     /// Whether the unterminated last line of a file that ends must be cut: not while a daemon may still end it.
     pub(super) fn tail_is_final(&self, index: usize, now: Instant) -> bool {
         self.files.get(index).is_some_and(|file| {
@@ -233,12 +234,13 @@ impl SourceTail {
 
     /// Where everything is read to.
     pub(super) fn point(&self) -> Point {
-        let files = self.files.iter().filter_map(|file| {
-            let guard = file.guard.clone();
+        let mut files = Vec::with_capacity(self.files.len());
+        files.extend(self.files.iter().filter_map(|file| {
+            let guard = Guard::of(&file.guard);
             file.id.map(|id| FilePoint { file: id, offset: file.read, guard })
-        });
+        }));
         let late = self.files.iter().filter_map(|file| file.late.as_deref().map(Cutter::state));
-        Point { state: self.cutter.state(), late: late.collect(), files: files.collect() }
+        Point { state: self.cutter.state(), late: late.collect(), files }
     }
 
     /// Everything up to a point is acknowledged.
@@ -275,7 +277,7 @@ impl SourceTail {
         }
         let before = self.files.len();
         self.files.retain(|file| {
-            let needed = file.id.is_some_and(|id| held.contains(&id));
+            let needed = file.out_of_sight || file.id.is_some_and(|id| held.contains(&id));
             let over = file.passed && file.gone && file.is_settled() && !file.is_open();
             let keep = !(over && file.is_told()) || needed;
             if !keep {
@@ -293,8 +295,9 @@ impl SourceTail {
 
     /// Whether time alone may change something: a fragment waits, a file ends or is kept open for late lines.
     pub(super) fn needs_attention(&self) -> bool {
-        let waiting =
-            |file: &TailedFile| !file.waits && (file.gone || (file.passed && file.is_open()));
+        let waiting = |file: &TailedFile| {
+            !(file.waits || file.out_of_sight) && (file.gone || (file.passed && file.is_open()))
+        };
         self.files.iter().any(waiting)
             || self.files.iter().filter(|file| !file.passed).count() > 1
             || self.cutter.held().next().is_some()

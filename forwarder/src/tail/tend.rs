@@ -1,6 +1,5 @@
 //! What time alone changes: fragments that have waited, files that are over, positions to be saved, things to be told.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use super::Tailer;
 use super::file::TailedFile;
 use super::gaps::Loss;
 use super::source::{End, Place, SourceTail};
+use super::sources::Sources;
 use crate::clock;
 use crate::cut::{Held, JournaledCut};
 use crate::files::source_name;
@@ -33,13 +33,14 @@ impl Tailer {
         let due = due.flatten().collect();
         self.cut_idle(due);
         for index in indices {
-            if self.sources.get(&index).is_some_and(|source| source.left_out) {
+            if self.sources.get(index).is_some_and(|source| source.left_out) {
                 self.attention.remove(&index);
                 continue;
             }
             self.cut_late_tails(index, now);
             self.declare_missing(index, now);
-            let Some(source) = self.sources.get_mut(&index) else {
+            self.forget_out_of_sight(index);
+            let Some(source) = self.sources.get_mut(index) else {
                 self.attention.remove(&index);
                 continue;
             };
@@ -48,10 +49,9 @@ impl Tailer {
                 source.unsaved = true;
             }
             if source.is_over() {
-                let source = self.sources.remove(&index);
+                let source = self.sources.remove(index);
                 self.attention.remove(&index);
                 if let Some(source) = source {
-                    self.by_writer.remove(&source.source.writer);
                     self.checkpoint.remove(&source.source);
                 }
                 continue;
@@ -73,13 +73,13 @@ impl Tailer {
     ///
     /// A file that is being renamed, or that cannot be opened for once, is not gone.
     pub(super) fn resume(&mut self, now: Instant) {
-        let resuming = |sources: &HashMap<usize, SourceTail>| -> Vec<usize> {
+        let resuming = |sources: &Sources| -> Vec<usize> {
             let waiting = sources.iter().filter(|(_, s)| s.resuming.is_some() && !s.left_out);
-            waiting.map(|(index, _)| *index).collect()
+            waiting.map(|(index, _)| index).collect()
         };
         for index in resuming(&self.sources) {
             self.declare_missing(index, now);
-            let Some(source) = self.sources.get_mut(&index).filter(|s| s.can_resume(now)) else {
+            let Some(source) = self.sources.get_mut(index).filter(|s| s.can_resume(now)) else {
                 continue;
             };
             let gone = source.resume_cutter();
@@ -89,7 +89,7 @@ impl Tailer {
         let mut host = false;
         for index in resuming(&self.sources) {
             self.attention.insert(index);
-            match self.sources.get(&index).map(|source| source.place.clone()) {
+            match self.sources.get(index).map(|source| source.place.clone()) {
                 Some(Place::Container { directory, .. }) => self.look_into(&directory, now),
                 Some(Place::Host { .. }) => host = true,
                 None => {}
@@ -102,7 +102,7 @@ impl Tailer {
 
     /// What of a source has waited long enough to be cut.
     fn what_waited(&mut self, index: usize, now: Instant) -> Option<Vec<(usize, JournaledCut)>> {
-        let source = self.sources.get_mut(&index)?;
+        let source = self.sources.get_mut(index)?;
         source.note_held(now);
         // More of it may stand in what is not read yet.
         if source.left_out || source.queued || !source.caught_up {
@@ -123,7 +123,7 @@ impl Tailer {
 
     /// The last lines of files that were passed and that nobody will end any more.
     fn cut_late_tails(&mut self, index: usize, now: Instant) {
-        let Some(source) = self.sources.get(&index) else { return };
+        let Some(source) = self.sources.get(index) else { return };
         let waits = |file: &TailedFile| file.size > file.read || file.late_waits();
         let is_due = |at: &usize| {
             source.files.get(*at).is_some_and(|f| f.passed && f.is_open() && waits(f))
@@ -139,7 +139,7 @@ impl Tailer {
 
     /// A file that was not read to its end and has no name left anywhere.
     fn declare_missing(&mut self, index: usize, now: Instant) {
-        let Some(source) = self.sources.get_mut(&index) else { return };
+        let Some(source) = self.sources.get_mut(index) else { return };
         let mut losses = Vec::new();
         for file in &mut source.files {
             let missing = file.missing_since.is_some_and(|since| now >= since + MISSING_GRACE);
@@ -147,6 +147,11 @@ impl Tailer {
                 continue;
             }
             file.passed = true;
+            if source.undisturbed {
+                file.out_of_sight = true;
+                source.unsaved = true;
+                continue;
+            }
             losses.push(Loss {
                 file: file.id,
                 start: file.read,
@@ -165,7 +170,7 @@ impl Tailer {
 
     /// Writes a source's state down before something that depends on it is sent; false when that failed.
     pub(super) fn journal(&mut self, index: usize) -> bool {
-        let Some(source) = self.sources.get(&index) else { return true };
+        let Some(source) = self.sources.get(index) else { return true };
         let saved = self.checkpoint.journal(&source.saved());
         self.saved(saved.map(|()| true))
     }
@@ -210,18 +215,16 @@ impl Tailer {
 
     /// As a look at its directory names it.
     pub(super) fn log_path(&self, index: usize, at: usize) -> PathBuf {
-        let Some(source) = self.sources.get(&index) else { return PathBuf::new() };
+        let Some(source) = self.sources.get(index) else { return PathBuf::new() };
         let name = source.files.get(at).map(|file| file.name.as_str()).unwrap_or_default();
         match &source.place {
-            Place::Container { directory, .. } => {
-                Path::new(&directory.pod).join(&directory.container).join(name)
-            }
+            Place::Container { directory, .. } => directory.path().join(name),
             Place::Host { path, .. } => Path::new(path).with_file_name(name),
         }
     }
 
     pub(super) fn path_of(&self, index: usize, at: usize) -> String {
-        let Some(source) = self.sources.get(&index) else { return String::new() };
+        let Some(source) = self.sources.get(index) else { return String::new() };
         let file = source.files.get(at).map(|file| file.name.as_str()).unwrap_or_default();
         format!("{} {file}", source_name(&source.source))
     }

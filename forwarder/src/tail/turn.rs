@@ -40,6 +40,8 @@ pub(super) enum Turn {
 /// What one step of a turn did.
 enum Step {
     Cut(usize),
+    /// All that there was.
+    CutAll,
     /// The file ended, was passed or turned out to be another.
     Again,
     End(Turn),
@@ -49,7 +51,7 @@ impl Tailer {
     /// Gives a source its turn.
     pub(super) fn turn(&mut self, index: usize, now: Instant) -> Turn {
         let mut used = 0;
-        if let Some(source) = self.sources.get_mut(&index) {
+        if let Some(source) = self.sources.get_mut(index) {
             source.look_at_passed();
             used = std::mem::take(&mut source.owed);
         }
@@ -59,18 +61,19 @@ impl Tailer {
             }
             match self.step(index, now) {
                 Step::Cut(count) => used += count,
+                Step::CutAll => return Turn::Nothing,
                 Step::Again => {}
                 Step::End(turn) => return turn,
             }
         }
-        if let Some(source) = self.sources.get_mut(&index) {
+        if let Some(source) = self.sources.get_mut(index) {
             source.owed = used - QUANTUM_BYTES;
         }
         Turn::More
     }
 
     fn step(&mut self, index: usize, now: Instant) -> Step {
-        let next = self.sources.get(&index).and_then(|source| {
+        let next = self.sources.get(index).and_then(|source| {
             let at = source.next_file()?;
             Some((at, source.files.get(at)?.needs_decompressor()))
         });
@@ -78,7 +81,7 @@ impl Tailer {
         if needs_decompressor && self.decompressors() >= DECOMPRESSORS {
             return Step::End(Turn::Wait);
         }
-        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get_mut(index) else { return Step::End(Turn::Nothing) };
         let want = source.want;
         let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
         if file.id.is_none() {
@@ -119,10 +122,12 @@ impl Tailer {
             return Step::Again;
         }
         let consumed = self.cut(index, at, start..start + limit, step_ns);
-        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get_mut(index) else { return Step::End(Turn::Nothing) };
         if consumed > 0 {
             source.want = READ_BYTES;
-            return Step::Cut(consumed);
+            // Whatever is written from here on is an event of its own: looking again would find nothing.
+            let all = consumed == available && available < want && source.is_at_live_end(at, now);
+            return if all { Step::CutAll } else { Step::Cut(consumed) };
         }
         if limit < available
             && let Some(file) = source.files.get_mut(at)
@@ -147,15 +152,15 @@ impl Tailer {
         part: std::ops::Range<usize>,
         step_ns: Option<i64>,
     ) -> usize {
-        let Some(source) = self.sources.get_mut(&index) else { return 0 };
-        let SourceTail { cutter, cuts, files, origin, format, .. } = source;
+        let Some(source) = self.sources.get_mut(index) else { return 0 };
+        let SourceTail { cutter, cuts, files, source: of, container_id, format, .. } = source;
         let (Some(file), Some(chunk)) = (files.get_mut(at), self.buffer.get(part.clone())) else {
             return 0;
         };
         let Some(id) = file.id else { return 0 };
         let read = file.read;
         let cutter = file.cutter(cutter);
-        let mut sink = self.outgoing.sink(origin, *format, step_ns);
+        let mut sink = self.outgoing.sink((of, container_id), *format, step_ns);
         cutter.date(step_ns);
         let consumed = cutter.cut(id, read, chunk, cuts, &mut sink);
         if consumed > 0 {
@@ -169,7 +174,7 @@ impl Tailer {
 
     /// Finds a file's id, once its first line says it.
     fn identify(&mut self, index: usize, at: usize, now: Instant) -> Step {
-        let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get(index) else { return Step::End(Turn::Nothing) };
         let Some(file) = source.files.get(at) else { return Step::End(Turn::Nothing) };
         let salt = file.salt;
         let head = match file.bytes_up_to(0, source.cutter.format().head_max_bytes()) {
@@ -184,13 +189,13 @@ impl Tailer {
         }
         if source.is_host() && self.is_copy_at(index) {
             // It was empty when it was found. The file that it was copied of is another source's.
-            self.sources.get_mut(&index).map(|source| source.files.remove(at));
+            self.sources.get_mut(index).map(|source| source.files.remove(at));
             return Step::Again;
         }
         if source.may_have_missed_copies(at) && self.take_missed_copies(index, at, now) {
             return Step::Again;
         }
-        let Some(source) = self.sources.get(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get(index) else { return Step::End(Turn::Nothing) };
         let over = source.end(at, now) == End::Over;
         let id = if source.is_host() {
             Some(FileId(chance::bytes()))
@@ -204,7 +209,7 @@ impl Tailer {
         let Some(id) = id else { return self.at_end(index, at, now) };
         let taken = source.files.iter().any(|file| file.id == Some(id));
         let host = source.is_host();
-        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+        let Some(file) = self.sources.get_mut(index).and_then(|s| s.files.get_mut(at)) else {
             return Step::End(Turn::Nothing);
         };
         if taken {
@@ -217,7 +222,7 @@ impl Tailer {
         let written = !(host || salted) || self.journal(index);
         if host && !written {
             // It must be the same after a restart, and nobody can derive it again.
-            if let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) {
+            if let Some(file) = self.sources.get_mut(index).and_then(|s| s.files.get_mut(at)) {
                 file.id = None;
             }
             return Step::End(Turn::Wait);
@@ -228,7 +233,7 @@ impl Tailer {
     /// Whether a file held something else before it was read first, which is read before it.
     fn take_missed_copies(&mut self, index: usize, at: usize, now: Instant) -> bool {
         let others = self.other_hosts();
-        let Some(source) = self.sources.get_mut(&index) else { return false };
+        let Some(source) = self.sources.get_mut(index) else { return false };
         let (files, damaged) = source.take_missed_copies(at, &others, index, now);
         self.declare_damaged(index, damaged);
         files > 0
@@ -237,7 +242,7 @@ impl Tailer {
     /// Two files of a source begin with the same line: the later one is a copy, or gets another id.
     fn tell_apart(&mut self, index: usize, at: usize, id: FileId) -> Step {
         let path = self.path_of(index, at);
-        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get_mut(index) else { return Step::End(Turn::Nothing) };
         let copy = source.is_copy_of(id, at);
         let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
         if copy {
@@ -259,7 +264,7 @@ impl Tailer {
         offset: u64,
         available: usize,
     ) -> Option<(usize, Option<i64>)> {
-        let source = self.sources.get_mut(&index)?;
+        let source = self.sources.get_mut(index)?;
         if !source.is_host() {
             return Some((available, None));
         }
@@ -289,13 +294,13 @@ impl Tailer {
         if self.journal(index) {
             return Some((available, Some(now_ns)));
         }
-        self.sources.get_mut(&index)?.files.get_mut(at)?.steps.pop();
+        self.sources.get_mut(index)?.files.get_mut(at)?.steps.pop();
         None
     }
 
     /// A file was read to its end, but for a line that is not.
     fn at_end(&mut self, index: usize, at: usize, now: Instant) -> Step {
-        let Some(source) = self.sources.get_mut(&index) else { return Step::End(Turn::Nothing) };
+        let Some(source) = self.sources.get_mut(index) else { return Step::End(Turn::Nothing) };
         source.want = READ_BYTES;
         let end = source.end(at, now);
         let Some(file) = source.files.get_mut(at) else { return Step::End(Turn::Nothing) };
@@ -310,7 +315,7 @@ impl Tailer {
         if source.tail_is_final(at, now) && !self.cut_tail(index, at) {
             return Step::End(Turn::Wait);
         }
-        let Some(file) = self.sources.get_mut(&index).and_then(|s| s.files.get_mut(at)) else {
+        let Some(file) = self.sources.get_mut(index).and_then(|s| s.files.get_mut(at)) else {
             return Step::End(Turn::Nothing);
         };
         if let Some(error) = file.damage() {
@@ -330,7 +335,7 @@ impl Tailer {
 
     /// Cuts the unterminated last line of a file that has ended; false when that cannot be written down and must be.
     pub(super) fn cut_tail(&mut self, index: usize, at: usize) -> bool {
-        let Some(source) = self.sources.get_mut(&index) else { return true };
+        let Some(source) = self.sources.get_mut(index) else { return true };
         let Some(file) = source.files.get_mut(at) else { return true };
         let Some(id) = file.id else { return true };
         let Ok(Filled::From(start)) = file.fill(&mut self.buffer, WANT_MAX_BYTES) else {
@@ -349,10 +354,10 @@ impl Tailer {
                 return false;
             }
         }
-        let Some(source) = self.sources.get_mut(&index) else { return true };
-        let SourceTail { cutter, files, origin, format, .. } = source;
+        let Some(source) = self.sources.get_mut(index) else { return true };
+        let SourceTail { cutter, files, source: of, container_id, format, .. } = source;
         let Some(file) = files.get_mut(at) else { return true };
-        let mut sink = self.outgoing.sink(origin, *format, step_ns);
+        let mut sink = self.outgoing.sink((of, container_id), *format, step_ns);
         let tail = self.buffer.get(start..).unwrap_or_default();
         let cutter = file.cutter(cutter);
         cutter.date(step_ns);
@@ -365,15 +370,15 @@ impl Tailer {
     /// Cuts what the late lines of a passed file left waiting: its end is not in any later file.
     pub(super) fn finish_late(&mut self, index: usize, at: usize) {
         let iostreams = [IoStream::Stdout, IoStream::Stderr];
-        while let Some(source) = self.sources.get_mut(&index) {
+        while let Some(source) = self.sources.get_mut(index) {
             let late = source.files.get(at).and_then(|file| file.late.as_deref());
             let cut = late.and_then(|late| iostreams.iter().find_map(|io| late.pending_cut(*io)));
             let Some(cut) = cut else { break };
             source.cuts.insert(cut);
             self.journal(index);
-            let Some(source) = self.sources.get_mut(&index) else { return };
-            let SourceTail { files, origin, format, .. } = source;
-            let mut sink = self.outgoing.sink(origin, *format, None);
+            let Some(source) = self.sources.get_mut(index) else { return };
+            let SourceTail { files, source: of, container_id, format, .. } = source;
+            let mut sink = self.outgoing.sink((of, container_id), *format, None);
             if let Some(late) = files.get_mut(at).and_then(|file| file.late.as_mut()) {
                 late.cut_held(&cut, &mut sink);
             }
@@ -384,7 +389,7 @@ impl Tailer {
     /// How much of what is available the cutter whose turn it is may have: where late lines begin is written down before
     /// the first of them is cut, for a re-read must give them to their own cutter again. 0: the file is passed there.
     fn up_to_late(&mut self, index: usize, at: usize, available: usize) -> usize {
-        let Some(source) = self.sources.get_mut(&index) else { return available };
+        let Some(source) = self.sources.get_mut(index) else { return available };
         let container = !source.is_host();
         let Some(file) = source.files.get_mut(at).filter(|_| container) else { return available };
         match file.late_from {
@@ -406,19 +411,19 @@ impl Tailer {
     pub(super) fn cut_idle(&mut self, due: Vec<(usize, JournaledCut)>) {
         let Some(&(last, _)) = due.last() else { return };
         for (index, cut) in &due {
-            let Some(source) = self.sources.get_mut(index) else { continue };
+            let Some(source) = self.sources.get_mut(*index) else { continue };
             source.cuts.insert(*cut);
             self.checkpoint.put(&source.saved());
         }
         let written = self.journal(last);
         for (index, cut) in due {
-            let Some(source) = self.sources.get_mut(&index) else { continue };
+            let Some(source) = self.sources.get_mut(index) else { continue };
             // Container logs ship on without a checkpoint: the line may be cut elsewhere after a restart, it is not lost.
             if source.is_host() && !written {
                 continue;
             }
-            let SourceTail { cutter, origin, format, .. } = source;
-            let mut sink = self.outgoing.sink(origin, *format, None);
+            let SourceTail { cutter, source: of, container_id, format, .. } = source;
+            let mut sink = self.outgoing.sink((of, container_id), *format, None);
             cutter.cut_held(&cut, &mut sink);
             self.outgoing.reached(index, source.point());
         }

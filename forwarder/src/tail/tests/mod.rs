@@ -2,6 +2,7 @@
 //! rounds and moves the clock. The judge is a ledger: every line that was written is in exactly one document.
 
 mod apart;
+mod asleep;
 mod beginning;
 mod budget;
 mod clock_steps;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::node::{Node, Writer, append, compress};
+use crate::clock;
 use crate::config::Hold;
 
 struct Chance(u64);
@@ -26,7 +27,7 @@ fn story(seed: u64) {
     let mut plain: Vec<PathBuf> = Vec::new();
     let mut renamed = false;
     for _ in 0..40 {
-        match chance.below(14) {
+        match chance.below(15) {
             0..=2 => writer.lines(&mut node, chance.below(20) as usize),
             3 => writer.partial(&mut node),
             4 => writer.write(&mut node, "stderr P", "\n"),
@@ -51,6 +52,14 @@ fn story(seed: u64) {
                 node.acknowledge(&some);
             }
             11 => node.pass(Duration::from_secs(1 + chance.below(12))),
+            // Long enough to fall asleep, where everything is acknowledged.
+            12 => {
+                clock::moved::wall(Duration::from_secs(100));
+                for _ in 0..4 {
+                    node.pass(Duration::from_secs(25));
+                    node.acknowledge_all();
+                }
+            }
             _ => drop(node.round()),
         }
     }
