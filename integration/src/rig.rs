@@ -119,8 +119,8 @@ impl Rig {
              node: {NODE_NAME}\n\
              data_dir: {}\n\
              http: 127.0.0.1:0\n\
-             hold: {{free_percent: 0}}\n\
              aggregator: {{{aggregator}}}\n\
+             hold: {{free_percent: 0}}\n\
              containers:\n  path: {}\n{}",
             self.forwarder_data().display(),
             self.node.pods().display(),
