@@ -13,7 +13,8 @@ use super::filter::LetterFilter;
 use super::server::{Socket, State};
 use super::*;
 use crate::deliver::{Parked, ParkedConfig, Trouble};
-use crate::queue::{Content, Letter, Letters, LettersConfig, Queue, QueueConfig, StoredBatch};
+use crate::queue::tests::numbered;
+use crate::queue::{Content, Letter, Letters, LettersConfig, Queue, QueueConfig};
 use crate::replay::Replayer;
 
 struct Running {
@@ -54,16 +55,7 @@ fn run(data_dir: &Path) -> Running {
 
 fn append(runtime: &Runtime, queue: &Queue, count: u64) {
     for number in 0..count {
-        let body = Bytes::from(format!("batch {number}"));
-        let batch = StoredBatch {
-            node: "node-1".to_owned(),
-            received_ms: 1,
-            records: 1,
-            raw_bytes: 9,
-            crc32c: crc32c::crc32c(&body),
-            body,
-        };
-        runtime.block_on(queue.append(batch)).unwrap();
+        runtime.block_on(queue.append(numbered(number))).unwrap();
     }
 }
 

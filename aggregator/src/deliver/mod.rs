@@ -3,7 +3,12 @@
 //!
 //! It runs on a thread of its own. When the destination fails, entries stay or are given back, and it tries again, for ever,
 //! with growing pauses: the queue holds what waits. Nothing is dropped here; what can never be taken becomes a dead letter.
-//! This file is the loop to the embedded store; the one to Elasticsearch is in `to_elasticsearch` and `send`.
+//! This file is the loop to the embedded store.
+//!
+//! The way to Elasticsearch: `supply` gives an entry, whose documents `to_elasticsearch` gathers into bulks under a `budget` of
+//! memory, each document with its right to an outcome (`entry`, `part`). `prepare` asks the server what it is, `pace` says how
+//! much it may have, `send` sends, `outcome` reads the answers. What will never be taken is buried (`bury`); an index that
+//! takes nothing is `held` and then `parked`, its documents written again by `repack`, and asked again as `asking` says.
 
 mod asking;
 mod budget;

@@ -3,7 +3,7 @@
 //! It owns every file and every position. It never waits for the network: batches go into a bounded channel when there is
 //! room, and when the window is full nothing is read. What is written is only forgotten once it is acknowledged.
 //!
-//! In a line's order: [`look`] matches what discovery found with the [`source`]s and their [`file`]s, by [`adopt`] for
+//! In a line's order: [`look`] matches what discovery found with the [`sources`], each a [`source`] of [`file`]s ([`gzip`]), by [`adopt`] for
 //! containers ([`order`], [`docker`], [`links`], [`copies`]) and by [`hosts`] for host paths ([`siblings`]); [`beginning`], [`inherit`],
 //! [`exclusion`] and [`policy`] say where and whether a file is read. [`rounds`] and [`window`] say whose [`turn`] it is
 //! and how much may wait; [`frames`] takes what is cut, [`flight`] waits for the acknowledgement, [`apart`] knows what will

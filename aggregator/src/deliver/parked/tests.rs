@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::queue::tests::numbered;
 
 const LABEL: &str = "logstash-2026.11.22";
 
@@ -18,16 +18,7 @@ fn open(dir: &Path) -> Parked {
 fn append(parked: &Parked, count: u64) {
     let runtime = Runtime::new().unwrap();
     for number in 0..count {
-        let body = Bytes::from(format!("batch {number}"));
-        let batch = StoredBatch {
-            node: "node-1".to_owned(),
-            received_ms: 1,
-            records: 1,
-            raw_bytes: 9,
-            crc32c: crc32c::crc32c(&body),
-            body,
-        };
-        runtime.block_on(parked.enter(LABEL).unwrap().append(vec![batch])).unwrap();
+        runtime.block_on(parked.enter(LABEL).unwrap().append(vec![numbered(number)])).unwrap();
     }
 }
 

@@ -30,6 +30,19 @@ pub(super) fn small(dir: &Path) -> QueueConfig {
     }
 }
 
+/// A small batch whose body says its number.
+pub(crate) fn numbered(number: u64) -> StoredBatch {
+    let body = Bytes::from(format!("batch {number}"));
+    StoredBatch {
+        node: "node-1".to_owned(),
+        received_ms: 1,
+        records: 1,
+        raw_bytes: 9,
+        crc32c: crc32c::crc32c(&body),
+        body,
+    }
+}
+
 /// A batch that says who it is, in `len` bytes that do not compress.
 pub(super) fn batch(id: u64, len: usize) -> StoredBatch {
     let mut body = id.to_le_bytes().to_vec();

@@ -18,6 +18,17 @@ fn declared(node: &Node, lines: usize) {
     assert_eq!(told, [(None, GapReason::Deleted)], "{:?}", node.gaps);
 }
 
+/// A file of four lines comes and goes between two looks, and is declared lost.
+#[track_caller]
+fn lose_four(node: &mut Node, writer: &mut Writer) {
+    writer.rotate();
+    writer.lines(node, 4);
+    fs::remove_file(writer.rotate()).unwrap();
+    writer.lines(node, 5);
+    node.settle(5 * SECOND);
+    declared(node, 4);
+}
+
 #[test]
 fn b16_what_came_after_an_empty_file_while_nobody_ran_is_declared() {
     for acknowledged_late in [false, true] {
@@ -150,13 +161,7 @@ fn b16_a_compressed_file_without_a_line_hides_no_later_loss() {
     node.settle(5 * SECOND);
     node.check();
     assert!(node.gaps.is_empty(), "{:?}", node.gaps);
-    writer.rotate();
-    writer.lines(&mut node, 4);
-    let unseen = writer.rotate();
-    fs::remove_file(unseen).unwrap();
-    writer.lines(&mut node, 5);
-    node.settle(5 * SECOND);
-    declared(&node, 4);
+    lose_four(&mut node, &mut writer);
 }
 
 #[test]
@@ -226,13 +231,7 @@ fn b16_a_file_that_a_look_did_not_see_for_once_hides_no_later_loss() {
         writer.lines(&mut node, 3);
         node.settle(5 * SECOND);
         node.check();
-        writer.rotate();
-        writer.lines(&mut node, 4);
-        let unseen = writer.rotate();
-        fs::remove_file(unseen).unwrap();
-        writer.lines(&mut node, 5);
-        node.settle(5 * SECOND);
-        declared(&node, 4);
+        lose_four(&mut node, &mut writer);
     }
 }
 
